@@ -132,15 +132,17 @@ def scale_images(images):
 # -------------------------------------------------------------------------------------------- networks
 
 
-def build_generator(latent_dim=100):
+def build_generator(latent_dim=100, embedding_range=1.0):
     """Build the generator: noise (n, latent_dim), standard normal, and label (n,), integers 0..9,
     to images (n, 28, 28, 1) in [-1, 1].
 
-    The label's embedding is multiplied into the noise; BatchNormalization has momentum 0.8.
+    The label's embedding, which starts uniform within ± `embedding_range`, is multiplied into the
+    noise; BatchNormalization has momentum 0.8.
     """
     noise = keras.Input((latent_dim,), name="noise")
     label = keras.Input((), dtype="int32", name="label")
-    embedding = layers.Embedding(DIGITS, latent_dim, name="label_embedding")(label)
+    start = keras.initializers.RandomUniform(-embedding_range, embedding_range)
+    embedding = layers.Embedding(DIGITS, latent_dim, embeddings_initializer=start, name="label_embedding")(label)
     x = layers.Multiply(name="noise_times_label")([noise, embedding])
     x = layers.Dense(256)(x)
     x = layers.LeakyReLU(negative_slope=0.2)(x)
@@ -184,31 +186,31 @@ def build_discriminator(dropout=0.4):
 HISTORY_COLUMNS = ("d_loss_real", "d_loss_fake", "d_loss", "g_loss", "d_probability_real", "d_probability_fake")
 
 # What a checkpoint must share with the run that continues it; everything else may differ.
-RESUMED_SETTINGS = ("batch_size", "latent_dim", "generator_learning_rate", "discriminator_learning_rate",
-                    "dropout", "label_smoothing", "averaging_decay", "seed", "train_size", "data_crc32")
+RESUMED_SETTINGS = ("batch_size", "latent_dim", "generator_learning_rate", "discriminator_learning_rate", "dropout",
+                    "label_smoothing", "embedding_range", "averaging_decay", "seed", "train_size", "data_crc32")
 
 
 def build_training(settings, x_train, y_train, jit_compile=True):
-    """Build both networks, their optimizers and the three compiled updates that train them.
+    """Build both networks, their optimizers and the compiled training step.
 
     `settings` comes from `parse_arguments`; `x_train` is uint8 (n, 28, 28), `y_train` int32 (n,).
-    `jit_compile` compiles the updates with XLA, which fuses what is not a matrix product.
+    `jit_compile` compiles the step with XLA, which fuses whatever is not a matrix product.
 
     Returns a namespace with
 
     - `generator`, `averaged_generator`, `discriminator`: the networks;
     - `variables`: all that must be kept to continue bit for bit, random states included;
-    - `train_on_real(rows)`: update the discriminator on the training images `rows` (batch_size,);
+    - `train_on_real(rows)`: update the discriminator on the training images `rows`, int32 (batch_size,);
     - `train_on_generated(step)`: update the discriminator on images generated for batch number `step`;
-    - `train_generator(step)`: update the generator through the frozen discriminator.
+    - `train_generator(step)`: update the generator through the frozen discriminator;
+    - `train_batch(rows, step)`: these three in this order, compiled; returns float32 (6,), HISTORY_COLUMNS.
 
-    The first two updates return (loss, mean probability), the last one its loss.
-
-    Frozen means here that only the gradients of one network's own variables are taken and applied.
-    The `trainable` flag of older scripts would not do: on Keras 3, `compile` keeps no snapshot of it.
+    Frozen means that only the gradients of a network's own variables are taken and applied. The
+    `trainable` flag of older scripts would not do: on Keras 3, `compile` keeps no snapshot of it,
+    and the discriminator would silently stay untrained.
     """
     keras.utils.set_random_seed(settings.seed)  # the initial weights and the dropout masks
-    generator = build_generator(settings.latent_dim)
+    generator = build_generator(settings.latent_dim, settings.embedding_range)
     averaged_generator = build_generator(settings.latent_dim)
     averaged_generator.set_weights(generator.get_weights())
     discriminator = build_discriminator(settings.dropout)
@@ -218,7 +220,7 @@ def build_training(settings, x_train, y_train, jit_compile=True):
     discriminator_optimizer.build(discriminator.trainable_variables)
     cross_entropy = keras.losses.BinaryCrossentropy()
     x_train, y_train = tf.constant(x_train), tf.constant(y_train)
-    batch_size, compiled = settings.batch_size, tf.function(jit_compile=jit_compile, autograph=False)
+    batch_size = settings.batch_size
 
     def draw(step, stream):
         """Draw noise and labels that depend on nothing but the seed, the batch number and the stream."""
@@ -235,27 +237,23 @@ def build_training(settings, x_train, y_train, jit_compile=True):
         discriminator_optimizer.apply(tape.gradient(loss, variables), variables)
         return loss, tf.reduce_mean(probability)
 
-    @compiled
     def train_on_real(rows):
         # One-sided label smoothing (Salimans et al. 2016, section 3.4): only the target for real images moves.
         return train_discriminator(scale_images(tf.gather(x_train, rows)), tf.gather(y_train, rows),
                                    1.0 - settings.label_smoothing)
 
-    @compiled
     def train_on_generated(step):
         noise, labels = draw(step, 0)
+        # Not in training mode, which would move the generator's BatchNormalization statistics.
         return train_discriminator(generator([noise, labels], training=False), labels, 0.0)
 
-    @compiled
     def train_generator(step):
         noise, labels = draw(step, 2)
         variables = generator.trainable_variables
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([variable.value for variable in variables])
+        with tf.GradientTape() as tape:
             probability = discriminator([generator([noise, labels], training=True), labels], training=True)
             loss = cross_entropy(tf.ones((batch_size, 1)), probability)
-        gradients = tape.gradient(loss, [variable.value for variable in variables])
-        generator_optimizer.apply(gradients, variables)
+        generator_optimizer.apply(tape.gradient(loss, variables), variables)
         # Early on the average forgets faster, so that it does not keep the initial weights for epochs.
         done = tf.cast(step + 1, tf.float32)
         decay = tf.minimum(settings.averaging_decay, done / (done + 9.0))
@@ -263,12 +261,20 @@ def build_training(settings, x_train, y_train, jit_compile=True):
             average.assign(decay * average + (1.0 - decay) * current)
         return loss
 
+    @tf.function(jit_compile=jit_compile, autograph=False)
+    def train_batch(rows, step):
+        loss_real, probability_real = train_on_real(rows)
+        loss_fake, probability_fake = train_on_generated(step)
+        g_loss = train_generator(step)
+        return tf.stack([loss_real, loss_fake, (loss_real + loss_fake) / 2, g_loss, probability_real, probability_fake])
+
     return SimpleNamespace(
         generator=generator, averaged_generator=averaged_generator, discriminator=discriminator,
         variables=[variable for part in (generator, averaged_generator, discriminator,
                                          generator_optimizer, discriminator_optimizer)
                    for variable in part.variables],
-        train_on_real=train_on_real, train_on_generated=train_on_generated, train_generator=train_generator)
+        train_on_real=train_on_real, train_on_generated=train_on_generated, train_generator=train_generator,
+        train_batch=train_batch)
 
 
 def write_whole(path, write):
@@ -332,8 +338,8 @@ def recalibrate(generator, seed):
     """
     latent_dim = generator.inputs[0].shape[1]
     for number in range(30):
-        noise = tf.random.stateless_normal((500, latent_dim), (seed, -1 - number))
-        generator([noise, tf.range(500) % DIGITS], training=True)
+        noise = tf.random.stateless_normal((250, latent_dim), (seed, -1 - number))
+        generator([noise, tf.range(250) % DIGITS], training=True)
 
 
 def train_epoch(training, settings, epoch):
@@ -349,15 +355,11 @@ def train_epoch(training, settings, epoch):
     bar = keras.utils.Progbar(batches) if sys.stdout.isatty() else None
     history = np.empty((batches, len(HISTORY_COLUMNS)), np.float32)
     for batch in range(batches):
-        step = tf.constant(epoch * batches + batch)
-        loss_real, probability_real = map(float, training.train_on_real(order[batch]))
-        loss_fake, probability_fake = map(float, training.train_on_generated(step))
-        d_loss, g_loss = (loss_real + loss_fake) / 2, float(training.train_generator(step))
-        history[batch] = loss_real, loss_fake, d_loss, g_loss, probability_real, probability_fake
+        history[batch] = training.train_batch(order[batch], tf.constant(epoch * batches + batch))
         if not np.isfinite(history[batch]).all():
             raise FloatingPointError(f"a loss is no longer finite in epoch {epoch + 1}, batch {batch + 1}")
         if bar:
-            bar.update(batch + 1, [("d_loss", d_loss), ("g_loss", g_loss)])
+            bar.update(batch + 1, [("d_loss", history[batch, 2]), ("g_loss", history[batch, 3])])
     return history
 
 
@@ -417,7 +419,10 @@ def train(settings):
                   f"{time.perf_counter() - started:.1f} s, "
                   f"{readable_time(seconds / epoch * (settings.epochs - epoch))} left", flush=True)
 
-    save_generator(outputs / "generator.keras", training.averaged_generator)
+    for grid in outputs.glob("epoch_[0-9][0-9][0-9].png"):
+        if grid.name > grid_path(outputs, epoch).name:
+            grid.unlink()  # of an earlier, longer run in this folder
+    save_network(outputs / "generator.keras", training.averaged_generator)
     save_figure(plots / "loss_curves.png", draw_losses(history, epoch))
     save_figure(plots / "discriminator_output.png", draw_discriminator_output(history, epoch))
     save_figure(plots / "generator.png", draw_network(training.generator))
@@ -458,18 +463,23 @@ def save_figure(path, figure):
     write_whole(path, figure.savefig)
 
 
+def tile_images(images, columns):
+    """Lay images (rows * columns, 28, 28, 1) out row by row in one picture (rows * 28, columns * 28)."""
+    return images.reshape(-1, columns, SIDE, SIDE).transpose(0, 2, 1, 3).reshape(-1, columns * SIDE)
+
+
 def draw_grid(images, columns, title=None):
     """Draw images (rows * len(columns), 28, 28, 1) in [-1, 1], row by row, with the digits `columns` above.
 
     Every image pixel takes exactly 2 x 2 pixels of the figure.
     """
-    width, height = len(columns) * SIDE, len(images) // len(columns) * SIDE
-    mosaic = images.reshape(-1, len(columns), SIDE, SIDE).transpose(0, 2, 1, 3).reshape(height, width)
-    left, bottom, top = 20, 20, 64 if title else 40  # margins in pixels of the figure
-    figure = Figure((2 * (left + width) / 100, (2 * height + bottom + top) / 100), dpi=100)
-    total_width, total_height = 2 * (left + width), 2 * height + bottom + top
-    axes = figure.add_axes((left / total_width, bottom / total_height,
-                            2 * width / total_width, 2 * height / total_height))
+    mosaic = tile_images(images, len(columns))
+    height, width = mosaic.shape
+    margin, top = 20, 68 if title else 40  # in pixels of the figure, which has 100 to the inch
+    figure_width, figure_height = 2 * width + 2 * margin, 2 * height + margin + top
+    figure = Figure((figure_width / 100, figure_height / 100), dpi=100)
+    axes = figure.add_axes((margin / figure_width, margin / figure_height,
+                            2 * width / figure_width, 2 * height / figure_height))
     axes.imshow(mosaic, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
     axes.set_xticks(np.arange(len(columns)) * SIDE + SIDE / 2, columns, fontsize=14)
     axes.set_yticks([])
@@ -503,7 +513,7 @@ def read_grids(outputs, epochs):
 def write_gif(path, grids):
     """Write the `grids` as a looping GIF, 0.3 s each and 2.5 s for the last, in 16 grays to keep it small."""
     frames = np.stack(grids) // 16 * 17
-    durations = [300] * (len(frames) - 1) + [2500]
+    durations = [300] * (len(frames) - 1) + [2500] if len(frames) > 1 else 2500  # Pillow wants no list for one frame
     write_whole(path, lambda partial: iio.imwrite(partial, frames, duration=durations, loop=0))
 
 
@@ -621,10 +631,10 @@ def readable_time(seconds):
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
-def save_generator(path, generator):
-    """Write the generator as a .keras file whose bytes depend on nothing but its weights and the versions."""
+def save_network(path, network):
+    """Write a network as a .keras file whose bytes depend on nothing but its weights and the versions."""
     def write(partial):
-        generator.save(partial)
+        network.save(partial)
         with zipfile.ZipFile(partial) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
         metadata = json.loads(members["metadata.json"])
@@ -636,22 +646,28 @@ def save_generator(path, generator):
     write_whole(path, write)
 
 
-def load_generator(path):
-    """Load a generator that `save_generator` wrote, without executing anything that the file contains.
+def load_network(path, accepts, remedy):
+    """Load a network that `save_network` wrote, without executing anything that the file contains.
 
-    Raises InputError if the file is missing, damaged or holds something else.
+    Raises InputError, which ends with `remedy`, if the file is damaged or `accepts(network)` is false.
     """
-    if not Path(path).is_file():
-        raise InputError(f"there is no generator {path}; train first with 'python cgan_mnist.py'")
     try:
-        generator = keras.models.load_model(path, compile=False, safe_mode=True)
-        noise, label = generator.inputs
-        if (len(noise.shape), tuple(label.shape), tuple(generator.output.shape)) != (2, (None,), (None, SIDE, SIDE, 1)):
-            raise ValueError("other inputs or outputs")
+        network = keras.models.load_model(path, compile=False, safe_mode=True)
+        if accepts(network):
+            return network
     except Exception as error:  # Keras, h5py and zipfile fail in many ways on a damaged file
-        raise InputError(f"{path} is damaged or not a generator of this script; "
-                         "train again with 'python cgan_mnist.py'") from error
-    return generator
+        raise InputError(f"{path} is damaged or not a .keras file; {remedy}") from error
+    raise InputError(f"{path} holds another network; {remedy}")
+
+
+def load_generator(path):
+    """Load the generator that training wrote to `path`; raise InputError if there is none or it is unusable."""
+    remedy = "train first with 'python cgan_mnist.py'"
+    if not Path(path).is_file():
+        raise InputError(f"there is no generator {path}; {remedy}")
+    return load_network(path, lambda network: (
+        len(network.inputs) == 2 and len(network.inputs[0].shape) == 2 and len(network.inputs[1].shape) == 1
+        and network.output_shape == (None, SIDE, SIDE, 1)), remedy)
 
 
 def generate(settings):
@@ -711,18 +727,21 @@ def parse_arguments(arguments=None):
     training = parser.add_argument_group("training")
     training.add_argument("--epochs", type=whole_number(1, 999), default=20,
                           help="full passes over the training images")
-    training.add_argument("--batch-size", type=whole_number(2, 10**6), default=128,
+    training.add_argument("--batch-size", type=whole_number(2, 10**6), default=64,
                           help="images per update; larger is faster per image but updates less often")
     training.add_argument("--latent-dim", type=whole_number(1, 10**4), default=100,
                           help="length of the noise vector from which a digit is generated")
-    training.add_argument("--generator-learning-rate", type=positive_number, default=2e-4,
+    training.add_argument("--generator-learning-rate", type=positive_number, default=5e-4,
                           help="step size of Adam for the generator")
-    training.add_argument("--discriminator-learning-rate", type=positive_number, default=2e-4,
+    training.add_argument("--discriminator-learning-rate", type=positive_number, default=1e-3,
                           help="step size of Adam for the discriminator")
-    training.add_argument("--dropout", type=fraction_below(1), default=0.4,
+    training.add_argument("--dropout", type=fraction_below(1), default=0.3,
                           help="share of its activations that the discriminator drops while it trains")
     training.add_argument("--label-smoothing", type=fraction_below(0.5), default=0.1,
                           help="how far below 1 the discriminator's target for real images is (one-sided)")
+    training.add_argument("--embedding-range", type=positive_number, default=1.0,
+                          help="the generator's label embedding starts uniform within ± this; Keras's own "
+                               "default of 0.05 covers fewer of the ways in which digits are written")
     training.add_argument("--averaging-decay", type=fraction_below(1), default=0.999,
                           help="decay per batch of the running average of the generator's weights that "
                                "pictures and files show; 0 shows the last weights")
@@ -755,6 +774,7 @@ def run(work, advice=""):
 
     `advice` is what to do when the work stopped half-way.
     """
+    tf.config.experimental.enable_op_determinism()  # a GPU repeats bit for bit only with it
     try:
         work()
         return 0
@@ -766,7 +786,7 @@ def run(work, advice=""):
         status, message = 1, f"stopped: {error}. {advice}"
     except KeyboardInterrupt:
         status, message = 130, f"interrupted. {advice}"
-    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+    print(f"{Path(sys.argv[0]).name}: {message.rstrip()}", file=sys.stderr)
     return status
 
 
