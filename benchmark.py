@@ -1,0 +1,266 @@
+"""Measure the speed of `cgan_mnist.py` on this machine, side by side with other ways to do the same.
+
+    python benchmark.py                    the training step, about 3 minutes
+    python benchmark.py --whole-command    also the whole default command, some minutes more
+
+Shared machines change their speed from minute to minute. Every contender therefore takes its turn in
+every round, and the ratios of the medians are what to quote.
+"""
+
+import argparse
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cgan_mnist as cgan
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+
+def multiply_adds(network):
+    """Return the multiply-adds of all matrix products of one example's way through the network."""
+    return sum(layer.kernel.shape[0] * layer.kernel.shape[1]
+               for layer in network.layers if isinstance(layer, layers.Dense))
+
+
+def step_multiply_adds(generator, discriminator, batch_size):
+    """Return the multiply-adds of all matrix products of one training step.
+
+    A pass forward counts once, the gradients of the weights once more, those of the inputs once more.
+    The discriminator's two updates take all three each; generating the images for the second takes
+    one pass of the generator; the generator's update takes all three of the generator and, as the
+    discriminator is frozen there, two of the discriminator.
+    """
+    return batch_size * (8 * multiply_adds(discriminator) + 4 * multiply_adds(generator))
+
+
+def matrix_contender(size=2048):
+    """Return a function that multiplies two float32 matrices (size, size)."""
+    a, b = tf.random.stateless_normal((2, size, size), (0, 0))
+    product = tf.function(tf.matmul)
+    return lambda step: product(a, b)
+
+
+def step_contender(settings, x_train, y_train, jit_compile):
+    """Return (function of the batch number, training): the training step of `cgan_mnist.py`."""
+    training = cgan.build_training(settings, x_train, y_train, jit_compile)
+    order = tf.constant(np.random.default_rng(0).permutation(len(x_train))[:settings.batch_size], tf.int32)
+    return (lambda step: training.train_batch(order, tf.constant(step))), training
+
+
+def eager_contender(settings, x_train, y_train):
+    """Return a function of the batch number: the same step without any compilation."""
+    compiled, _ = step_contender(settings, x_train, y_train, jit_compile=False)
+
+    def train(step):
+        tf.config.run_functions_eagerly(True)
+        compiled(step)
+        tf.config.run_functions_eagerly(False)
+    return train
+
+
+def classic_contender(settings, x_train, y_train):
+    """Return a function of the batch number: the loop of the scripts that people copy, with correct freezing.
+
+    `predict` makes the generated batch, then follow `train_on_batch` on it, on the real batch and on
+    the combined model. The flag `trainable` is set before every call, since Keras 3 reads it when it
+    traces a model's training function; a first step proves that the freezing holds.
+    """
+    def adam(rate):
+        return keras.optimizers.Adam(rate, beta_1=0.5)
+
+    generator, discriminator = cgan.build_generator(settings.latent_dim), cgan.build_discriminator(settings.dropout)
+    discriminator.compile(adam(settings.discriminator_learning_rate), "binary_crossentropy")
+    noise, label = keras.Input((settings.latent_dim,)), keras.Input((), dtype="int32")
+    combined = keras.Model([noise, label], discriminator([generator([noise, label]), label]))
+    discriminator.trainable = False
+    combined.compile(adam(settings.generator_learning_rate), "binary_crossentropy")
+    size, random = settings.batch_size, np.random.default_rng(0)
+    ones = np.ones((size, 1), np.float32)
+    images = x_train[..., np.newaxis] / np.float32(127.5) - 1
+
+    def train(step):
+        rows = random.integers(0, len(images), size)
+        drawn = random.standard_normal((size, settings.latent_dim), np.float32), random.integers(0, 10, size)
+        generated = generator.predict(list(drawn), batch_size=size, verbose=0)
+        discriminator.trainable = True
+        discriminator.train_on_batch([images[rows], y_train[rows]], ones * (1 - settings.label_smoothing))
+        discriminator.train_on_batch([generated, drawn[1]], ones * 0)
+        discriminator.trainable = False
+        before = discriminator.get_weights() if step == 0 else None
+        combined.train_on_batch(list(drawn), ones)
+        if step == 0:
+            after = discriminator.get_weights()
+            assert all(map(np.array_equal, before, after)), "the combined model moved the discriminator"
+    initial = discriminator.get_weights()
+    train(0)
+    assert not all(map(np.array_equal, initial, discriminator.get_weights())), "the discriminator stays untrained"
+    return train
+
+
+def torch_contender(settings, x_train, y_train):
+    """Return a function of the batch number: the same step in PyTorch, averaging included."""
+    from torch import nn
+
+    class Conditional(nn.Module):
+        def __init__(self, width, *stack):
+            super().__init__()
+            self.embedding, self.stack = nn.Embedding(cgan.DIGITS, width), nn.Sequential(*stack)
+
+        def forward(self, x, labels):
+            return self.stack(x.flatten(1) * self.embedding(labels))
+
+    def hidden(inputs, width, last):
+        return nn.Linear(inputs, width), nn.LeakyReLU(0.2), last
+
+    latent_dim, size = settings.latent_dim, settings.batch_size
+    generator, averaged = (Conditional(
+        latent_dim, *hidden(latent_dim, 256, nn.BatchNorm1d(256)), *hidden(256, 512, nn.BatchNorm1d(512)),
+        *hidden(512, 1024, nn.BatchNorm1d(1024)), nn.Linear(1024, cgan.PIXELS), nn.Tanh()) for _ in range(2))
+    discriminator = Conditional(
+        cgan.PIXELS, *hidden(cgan.PIXELS, 512, nn.Identity()), *hidden(512, 512, nn.Dropout(settings.dropout)),
+        *hidden(512, 512, nn.Dropout(settings.dropout)), nn.Linear(512, 1))
+    optimizers = [torch.optim.Adam(network.parameters(), rate, betas=(0.5, 0.999)) for network, rate in (
+        (discriminator, settings.discriminator_learning_rate), (generator, settings.generator_learning_rate))]
+    loss = nn.functional.binary_cross_entropy_with_logits
+    images, labels = torch.from_numpy(x_train), torch.from_numpy(y_train)
+
+    def update(optimizer, probability, target):
+        optimizer.zero_grad()
+        loss(probability, torch.full((size, 1), target)).backward()
+        optimizer.step()
+
+    def train(step):
+        rows = torch.randint(len(images), (size,))
+        update(optimizers[0], discriminator(images[rows].float() / 127.5 - 1, labels[rows]),
+               1 - settings.label_smoothing)
+        noise, wanted = torch.randn(size, latent_dim), torch.randint(cgan.DIGITS, (size,))
+        generator.eval()
+        with torch.no_grad():
+            generated = generator(noise, wanted)
+        generator.train()
+        update(optimizers[0], discriminator(generated, wanted), 0.0)
+        noise, wanted = torch.randn(size, latent_dim), torch.randint(cgan.DIGITS, (size,))
+        discriminator.requires_grad_(False)
+        update(optimizers[1], discriminator(generator(noise, wanted), wanted), 1.0)
+        discriminator.requires_grad_(True)
+        with torch.no_grad():
+            for average, current in zip(averaged.parameters(), generator.parameters(), strict=True):
+                average.lerp_(current, 1 - settings.averaging_decay)
+    return train
+
+
+def time_side_by_side(contenders, rounds, seconds=0.5):
+    """Return the median seconds per call of each of `contenders`, a dictionary from name to function.
+
+    Each of the `rounds` calls every contender in turn, for about `seconds` and at least twice.
+    """
+    samples = {name: [] for name in contenders}
+    step = 0
+    for contender in contenders.values():  # compilation and warm-up
+        contender(step)
+    for round_number in range(rounds):
+        for name, contender in contenders.items():
+            deadline, calls = time.perf_counter() + seconds, 0
+            while calls < 2 or time.perf_counter() < deadline:
+                started, step, calls = time.perf_counter(), step + 1, calls + 1
+                result = contender(step)
+                if isinstance(result, tf.Tensor):
+                    result.numpy()
+                samples[name].append(time.perf_counter() - started)
+        if sys.stdout.isatty():
+            print(f"\rround {round_number + 1}/{rounds}", end="\n" if round_number + 1 == rounds else "", flush=True)
+    return {name: float(np.median(times)) for name, times in samples.items()}
+
+
+FIRST_BATCH = """
+import cgan_mnist as cgan, tensorflow as tf
+settings = cgan.parse_arguments([])
+(x_train, y_train), _ = cgan.load_data()
+cgan.build_training(settings, x_train, y_train).train_batch(tf.range(settings.batch_size), tf.constant(0)).numpy()
+"""
+
+
+def time_command(*arguments):
+    """Run Python with `arguments` in a temporary folder and return the seconds that it took."""
+    here = str(Path(__file__).resolve().parent)
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, *arguments], cwd=folder, env={**os.environ, "PYTHONPATH": here},
+                       stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - started
+
+
+def benchmark(settings):
+    """Measure and print what the options in `settings` ask for."""
+    defaults = cgan.parse_arguments(["--batch-size", str(settings.batch_size)])
+    (x_train, y_train), _ = cgan.load_data()
+    step, training = step_contender(defaults, x_train, y_train, jit_compile=True)
+    ours, matrix = "cgan_mnist.py", "matrix product"
+    contenders = {matrix: matrix_contender(), ours: step,
+                  "without XLA": step_contender(defaults, x_train, y_train, jit_compile=False)[0],
+                  "uncompiled": eager_contender(defaults, x_train, y_train),
+                  "classic Keras loop": classic_contender(defaults, x_train, y_train)}
+    if torch:
+        torch.set_num_threads(os.cpu_count())
+        contenders[f"PyTorch {torch.__version__}"] = torch_contender(defaults, x_train, y_train)
+    else:
+        print("PyTorch is not installed, so its step is not measured.")
+    seconds = time_side_by_side(contenders, settings.rounds)
+    rate = 2048**3 / seconds.pop(matrix)
+    work = step_multiply_adds(training.generator, training.discriminator, settings.batch_size)
+    print(f"""
+{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, TensorFlow {tf.__version__}, \
+Keras {keras.__version__}
+Batch size {settings.batch_size}, medians over {settings.rounds} rounds in which all take turns.
+The floor is the {work / 1e9:.2f} billion multiply-adds of the step's matrix products over the rate of a
+2048 x 2048 float32 product, {rate / 1e9:.1f} billion multiply-adds per second here and now.
+
+{'training step':<24}{'ms':>8}{'x floor':>10}{'x ours':>9}""")
+    for name, value in {"floor": work / rate, **seconds}.items():
+        print(f"{name:<24}{1000 * value:>8.1f}{value / (work / rate):>10.2f}{value / seconds[ours]:>9.2f}")
+    if settings.whole_command:
+        batches = defaults.epochs * -(-len(x_train) // settings.batch_size)
+        first = min(time_command("-c", FIRST_BATCH) for _ in range(3))
+        before = time_side_by_side({ours: step}, settings.rounds)[ours]
+        script = str(Path(cgan.__file__).resolve())
+        whole = time_command(script, "--batch-size", str(settings.batch_size))
+        after = time_side_by_side({ours: step}, settings.rounds)[ours]
+        alone = batches * (before + after) / 2
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+        print(f"""
+start to the end of the first batch: {first:.1f} s, the best of 3
+whole default command, {defaults.epochs} epochs: {cgan.readable_time(whole)}, {whole / alone:.2f} x its {batches:,} \
+training steps alone (timed before and after)
+peak resident memory of a command: {peak:.2f} GiB""")
+
+
+def parse_arguments(arguments=None):
+    """Parse the command line (a list of strings; None means that of the process) into a namespace."""
+    parser = cgan.one_line_errors(argparse.ArgumentParser(
+        description="Measure the training step of cgan_mnist.py beside its floor and its competitors.",
+        allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter))
+    parser.add_argument("--batch-size", type=cgan.whole_number(2, 10_000), metavar="N",
+                        default=cgan.parse_arguments([]).batch_size, help="images per update, for all contenders")
+    parser.add_argument("--rounds", type=cgan.whole_number(1, 1000), default=20, metavar="N",
+                        help="how often every contender takes its turn")
+    parser.add_argument("--whole-command", action="store_true",
+                        help="also run the whole default command and measure its time, its start and its memory")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    options = parse_arguments()
+    raise SystemExit(cgan.run(lambda: benchmark(options), "Run the command again."))
