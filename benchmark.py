@@ -263,4 +263,4 @@ def parse_arguments(arguments=None):
 
 if __name__ == "__main__":
     options = parse_arguments()
-    raise SystemExit(cgan.run(lambda: benchmark(options), "Run the command again."))
+    raise SystemExit(cgan.run(lambda: benchmark(options)))

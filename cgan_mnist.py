@@ -17,6 +17,7 @@ import json
 import math
 import os
 import platform
+import re
 import shlex
 import sys
 import tempfile
@@ -106,7 +107,7 @@ def load_data(path=None):
                              "restore it with 'git checkout data/mnist.npz' or give --data FILE") from error
         arrays = dict(x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
     else:
-        path = path or BUNDLED_DATA
+        path = BUNDLED_DATA if path is None else path
         arrays = read_npz(path, ("x_train", "y_train", "x_test", "y_test"))
     for part in ("train", "test"):
         x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
@@ -377,7 +378,7 @@ def train(settings):
     if settings.batch_size > settings.train_size:
         raise InputError(f"--batch-size {settings.batch_size}: only {settings.train_size} training images are used")
     x_train, y_train = x_train[:settings.train_size], y_train[:settings.train_size]
-    outputs, plots = open_folder(settings.output_dir), open_folder(settings.plots_dir)
+    outputs, plots = Path(settings.output_dir), Path(settings.plots_dir)
 
     record = {name: value for name, value in vars(settings).items() if name not in GENERATING_OPTIONS}
     record["data_crc32"] = zlib.crc32(y_train, zlib.crc32(x_train))
@@ -385,6 +386,8 @@ def train(settings):
     if settings.resume:
         epoch, seconds, history, values = load_checkpoint(outputs / "checkpoint.npz", record)
         read_grids(outputs, epoch)
+    open_folder(outputs)
+    open_folder(plots)
     print("Settings:")
     for name, value in record.items():
         print(f"  {name.replace('_', ' '):<28}{value}")
@@ -424,7 +427,7 @@ def train(settings):
             grid.unlink()  # of an earlier, longer run in this folder
     save_network(outputs / "generator.keras", training.averaged_generator)
     save_figure(plots / "loss_curves.png", draw_losses(history, epoch))
-    save_figure(plots / "discriminator_output.png", draw_discriminator_output(history, epoch))
+    save_figure(plots / "discriminator_output.png", draw_discriminator_output(history, epoch, settings.label_smoothing))
     save_figure(plots / "generator.png", draw_network(training.generator))
     save_figure(plots / "discriminator.png", draw_network(training.discriminator))
     write_gif(outputs / "cgan.gif", read_grids(outputs, epoch))
@@ -555,18 +558,23 @@ def draw_losses(history, epochs):
                           "discriminator (mean of real and generated)": ("d_loss", "tab:blue")},
         "binary cross-entropy (nats)", "Losses of generator and discriminator", math.log(2),
         "ln 2 = 0.693: either loss if the discriminator answered 1/2 to everything")
-    # A few batches of the first epoch would squeeze all the rest.
-    figure.axes[0].set_ylim(0, 1.1 * np.quantile(history[:, 2:4], 0.999))
+    # The first batches, whose losses are several times as high, would squeeze all the rest.
+    figure.axes[0].set_ylim(0, 1.2 * history[:, 2:4].reshape(epochs, -1, 2).mean(1).max())
     return figure
 
 
-def draw_discriminator_output(history, epochs):
-    """Draw the discriminator's mean probability on real and on generated images over `epochs` epochs."""
+def draw_discriminator_output(history, epochs, label_smoothing):
+    """Draw the discriminator's mean probability on real and on generated images over `epochs` epochs.
+
+    Where both kinds of images are equally frequent, the best answer is half the target for real ones
+    (Goodfellow et al. 2014, proposition 1, with the target 1 - `label_smoothing` instead of 1).
+    """
+    undecided = (1 - label_smoothing) / 2
     figure = draw_curves(
         history, epochs, {"real images": ("d_probability_real", "tab:green"),
                           "generated images": ("d_probability_fake", "tab:red")},
-        "mean probability of being real", "What the discriminator says, in its own updates", 0.5,
-        "1/2: the discriminator cannot tell")
+        "mean probability of being real", "What the discriminator says, in its own updates", undecided,
+        f"{undecided:.3g}: the best answer to images that could be either, half the target for real ones")
     figure.axes[0].set_ylim(0, 1)
     return figure
 
@@ -640,6 +648,10 @@ def save_network(path, network):
         metadata = json.loads(members["metadata.json"])
         del metadata["date_saved"]
         members["metadata.json"] = json.dumps(metadata)
+        addresses = {}  # Keras numbers shared objects by their place in memory; number them by their order instead
+        members["config.json"] = re.sub(
+            rb'(?<="shared_object_id": )\d+',
+            lambda match: b"%d" % addresses.setdefault(match[0], len(addresses)), members["config.json"])
         with zipfile.ZipFile(partial, "w") as archive:
             for name, content in members.items():
                 archive.writestr(zipfile.ZipInfo(name), content)  # a ZipInfo says 1980 unless told otherwise
@@ -769,10 +781,10 @@ def parse_arguments(arguments=None):
     return parser.parse_args(arguments)
 
 
-def run(work, advice=""):
+def run(work, advice=lambda: ""):
     """Call `work()` and return the exit status, with one line on stderr for whatever a user can meet.
 
-    `advice` is what to do when the work stopped half-way.
+    `advice()` is what to do when the work stopped half-way.
     """
     tf.config.experimental.enable_op_determinism()  # a GPU repeats bit for bit only with it
     try:
@@ -781,11 +793,12 @@ def run(work, advice=""):
     except InputError as error:
         status, message = 2, f"error: {error}"
     except FloatingPointError as error:
-        status, message = 1, f"stopped: {error}; lower the learning rates. {advice}"
+        status, message = 1, (f"stopped: {error}; lower the learning rates and train without --resume "
+                              "(the checkpoint of the last finished epoch is kept)")
     except OSError as error:
-        status, message = 1, f"stopped: {error}. {advice}"
+        status, message = 1, f"stopped: {error}. {advice()}"
     except KeyboardInterrupt:
-        status, message = 130, f"interrupted. {advice}"
+        status, message = 130, f"interrupted. {advice()}"
     print(f"{Path(sys.argv[0]).name}: {message.rstrip()}", file=sys.stderr)
     return status
 
@@ -795,8 +808,14 @@ def main():
     settings = parse_arguments()
     if settings.generate:
         return run(lambda: generate(settings))
-    command = shlex.join(["python", *(word for word in sys.argv if word != "--resume"), "--resume"])
-    return run(lambda: train(settings), f"Continue after the last finished epoch with: {command}")
+    checkpoint, started = Path(settings.output_dir) / "checkpoint.npz", time.time()
+
+    def advice():
+        if checkpoint.is_file() and (settings.resume or checkpoint.stat().st_mtime >= started):
+            words = [word for word in sys.argv if word != "--resume"]
+            return "Continue after the last finished epoch with: " + shlex.join(["python", *words, "--resume"])
+        return "No epoch is finished yet, start again."
+    return run(lambda: train(settings), advice)
 
 
 if __name__ == "__main__":

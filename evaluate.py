@@ -397,4 +397,4 @@ def parse_arguments(arguments=None):
 
 if __name__ == "__main__":
     options = parse_arguments()
-    raise SystemExit(cgan.run(lambda: evaluate(options), "Nothing was scored; run the command again."))
+    raise SystemExit(cgan.run(lambda: evaluate(options)))

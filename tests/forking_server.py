@@ -1,0 +1,24 @@
+"""Run the script once for every line on stdin, each time in a new process, but import TensorFlow only once.
+
+A line is JSON: [arguments, folder, file for stdout, file for stderr]; the answer is a line with the exit status.
+"""
+
+import json
+import os
+import runpy
+import sys
+
+script = sys.argv[1]
+sys.path.insert(0, os.path.dirname(script))
+import cgan_mnist  # noqa: E402, F401  the processes forked below find all that it imports already loaded
+
+for line in sys.stdin:
+    arguments, folder, stdout, stderr = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        for descriptor, path in ((0, os.devnull), (1, stdout), (2, stderr)):
+            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), descriptor)
+        os.chdir(folder)
+        sys.argv = [script, *arguments]
+        runpy.run_path(script, run_name="__main__")  # ends the process, as it does for a user
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

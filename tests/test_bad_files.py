@@ -1,0 +1,217 @@
+"""Files that cannot be used: exit status 2, one line that names the file and says why, nothing written."""
+
+import json
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from helpers import EPOCHS, SMALL_RUN, assert_refused, bundled_arrays, contents
+
+RESUME = [*SMALL_RUN, "--epochs", str(EPOCHS), "--resume"]
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+
+
+def flip_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def write_text(path):
+    path.write_text("not what the name says\n")
+
+
+def write_nothing(path):
+    path.write_bytes(b"")
+
+
+# ------------------------------------------------------------------------------------------ data files
+
+
+def save_npy(path):
+    with open(path, "wb") as file:
+        np.save(file, np.arange(10))
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_byte, write_text, write_nothing, save_npy])
+def test_a_data_file_that_is_damaged_or_no_npz_is_refused(forked_script, tmp_path, damage):
+    np.savez(tmp_path / "own.npz", **bundled_arrays(20))
+    damage(tmp_path / "own.npz")
+    before = contents(tmp_path)
+    assert_refused(forked_script(["--data", "own.npz"], tmp_path), tmp_path, before, "own.npz")
+
+
+@pytest.mark.parametrize("path", ["none.npz", ".", "none/own.npz"])
+def test_a_data_file_that_does_not_exist_is_refused(forked_script, tmp_path, path):
+    assert_refused(forked_script(["--data", path], tmp_path), tmp_path, {}, path)
+
+
+@pytest.mark.parametrize("name", ["x_train", "y_train", "x_test", "y_test"])
+def test_a_data_file_that_lacks_an_array_is_refused(forked_script, tmp_path, name):
+    arrays = bundled_arrays(20)
+    del arrays[name]
+    np.savez(tmp_path / "own.npz", **arrays)
+    before = contents(tmp_path)
+    assert_refused(forked_script(["--data", "own.npz"], tmp_path), tmp_path, before, "own.npz", f"lacks {name}")
+
+
+@pytest.mark.parametrize("name, change", [
+    ("x_train", lambda x: x[:, :27]),
+    ("x_train", lambda x: x.reshape(-1, 784)),
+    ("x_test", lambda x: x[..., np.newaxis]),
+    ("x_train", lambda x: x / np.float32(255)),
+    ("x_test", lambda x: x.astype(np.int64)),
+    ("x_train", lambda x: x[:-1]),
+    ("y_test", lambda y: y[:-1]),
+    ("y_train", lambda y: y.astype(np.float32)),
+    ("y_train", lambda y: y[:, np.newaxis]),
+    ("y_train", lambda y: np.where(y == 5, 10, y)),
+    ("y_test", lambda y: y.astype(np.int8) - 1),
+    ("y_train", lambda y: y.astype(str)),
+], ids=["27 rows of pixels", "flat", "with channel", "scaled", "other integers", "an image less", "a label less",
+        "labels not whole", "labels in a column", "label 10", "label -1", "labels as text"])
+def test_a_data_file_with_an_array_of_another_kind_is_refused(forked_script, tmp_path, name, change):
+    arrays = bundled_arrays(20)
+    arrays[name] = change(arrays[name])
+    np.savez(tmp_path / "own.npz", **arrays)
+    before = contents(tmp_path)
+    assert_refused(forked_script(["--data", "own.npz"], tmp_path), tmp_path, before, "own.npz", name)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_data_file_without_rows_is_refused(forked_script, tmp_path, part):
+    arrays = bundled_arrays(20)
+    arrays[f"x_{part}"], arrays[f"y_{part}"] = arrays[f"x_{part}"][:0], arrays[f"y_{part}"][:0]
+    np.savez(tmp_path / "own.npz", **arrays)
+    before = contents(tmp_path)
+    assert_refused(forked_script(["--data", "own.npz"], tmp_path), tmp_path, before, "own.npz", "no rows")
+
+
+class Pickled:
+    """An object whose unpickling would write a file."""
+
+    def __reduce__(self):
+        return open, ("executed", "w")
+
+
+def test_a_data_file_with_pickled_objects_is_refused_and_not_executed(forked_script, tmp_path):
+    arrays = bundled_arrays(20)
+    arrays["x_train"] = np.array([Pickled()], dtype=object)
+    np.savez(tmp_path / "own.npz", **arrays)
+    before = contents(tmp_path)
+    assert_refused(forked_script(["--data", "own.npz"], tmp_path), tmp_path, before, "own.npz", "pickle")
+
+
+# -------------------------------------------------------------------------------------------- --resume
+
+
+def test_resume_without_a_checkpoint_is_refused(forked_script, tmp_path):
+    assert_refused(forked_script(RESUME, tmp_path), tmp_path, {}, "checkpoint.npz", "train without --resume")
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_byte, write_text, write_nothing, save_npy,
+                                    lambda path: np.savez(path, **bundled_arrays(20))])
+def test_resume_from_a_damaged_or_foreign_checkpoint_is_refused(forked_script, copy_of_finished_run, damage):
+    damage(copy_of_finished_run / "outputs" / "checkpoint.npz")
+    before = contents(copy_of_finished_run)
+    assert_refused(forked_script(RESUME, copy_of_finished_run), copy_of_finished_run, before, "checkpoint.npz")
+
+
+@pytest.mark.parametrize("option, value", [
+    ("--batch-size", "32"), ("--latent-dim", "50"), ("--generator-learning-rate", "0.0123"),
+    ("--discriminator-learning-rate", "0.0123"), ("--dropout", "0.123"), ("--label-smoothing", "0.123"),
+    ("--averaging-decay", "0.123"), ("--seed", "7"), ("--train-size", "200")])
+def test_resume_with_another_setting_is_refused_and_names_it(forked_script, finished_run, option, value):
+    before = contents(finished_run)
+    result = forked_script([*RESUME, option, value], finished_run)
+    assert_refused(result, finished_run, before, option[2:].replace("-", "_"), value)
+
+
+def test_resume_with_other_data_is_refused(forked_script, copy_of_finished_run):
+    arrays = bundled_arrays(256)
+    arrays["x_train"][0, 14, 14] ^= 1
+    np.savez(copy_of_finished_run / "own.npz", **arrays)
+    before = contents(copy_of_finished_run)
+    result = forked_script([*RESUME, "--data", "own.npz"], copy_of_finished_run)
+    assert_refused(result, copy_of_finished_run, before, "data")
+
+
+def test_resume_with_fewer_epochs_than_finished_is_refused(forked_script, finished_run):
+    before = contents(finished_run)
+    result = forked_script([*SMALL_RUN, "--epochs", "2", "--resume"], finished_run)
+    assert_refused(result, finished_run, before, "--epochs 3")
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), truncate, write_text])
+def test_resume_without_one_of_the_grids_is_refused(forked_script, copy_of_finished_run, damage):
+    damage(copy_of_finished_run / "outputs" / "epoch_002.png")
+    before = contents(copy_of_finished_run)
+    assert_refused(forked_script(RESUME, copy_of_finished_run), copy_of_finished_run, before, "epoch_002.png")
+
+
+# ------------------------------------------------------------------------------------------ --generate
+
+
+def test_generate_without_a_generator_is_refused(forked_script, tmp_path):
+    assert_refused(forked_script(["--generate", "3"], tmp_path), tmp_path, {}, "generator.keras", "train first")
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_byte, write_text, write_nothing])
+def test_generate_with_a_damaged_generator_is_refused(forked_script, copy_of_finished_run, damage):
+    damage(copy_of_finished_run / "outputs" / "generator.keras")
+    before = contents(copy_of_finished_run)
+    result = forked_script(["--generate", "3"], copy_of_finished_run)
+    assert_refused(result, copy_of_finished_run, before, "generator.keras")
+
+
+def classifier():
+    """Return a network that draws nothing."""
+    return keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+
+
+def two_inputs_without_labels():
+    """Return a network that draws images, but from two vectors of noise."""
+    noise, more = keras.Input((100,), name="noise"), keras.Input((100,), name="more")
+    x = keras.layers.Dense(784)(keras.layers.Add()([noise, more]))
+    return keras.Model([noise, more], keras.layers.Reshape((28, 28, 1))(x))
+
+
+@pytest.mark.parametrize("build", [classifier, two_inputs_without_labels])
+def test_generate_with_another_network_is_refused(forked_script, tmp_path, build):
+    build().save(tmp_path / "other.keras")
+    before = contents(tmp_path)
+    result = forked_script(["--generate", "3", "--generator", "other.keras"], tmp_path)
+    assert_refused(result, tmp_path, before, "other.keras")
+
+
+@pytest.mark.parametrize("name", ["hostile.keras", "hostile.h5"])
+@pytest.mark.filterwarnings("ignore:.*HDF5 file.*")
+def test_code_within_a_generator_file_is_never_executed(forked_script, tmp_path, monkeypatch, name):
+    noise, label = keras.Input((100,), name="noise"), keras.Input((), dtype="int32", name="label")
+    hostile = keras.layers.Lambda(lambda x: [open("executed", "w").close(), x][1], output_shape=(100,))(noise)
+    image = keras.layers.Reshape((28, 28, 1))(keras.layers.Dense(784)(hostile))
+    monkeypatch.chdir(tmp_path)  # building the network executes it once, here
+    keras.Model([noise, label], image).save(tmp_path / name)
+    (tmp_path / "executed").unlink(missing_ok=True)
+    before = contents(tmp_path)
+    assert_refused(forked_script(["--generate", "3", "--generator", name], tmp_path), tmp_path, before, name)
+
+
+def test_a_class_named_by_a_generator_file_is_never_called(forked_script, copy_of_finished_run):
+    path = copy_of_finished_run / "outputs" / "generator.keras"
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(members["config.json"])
+    config["config"]["layers"][0].update(module="builtins", class_name="open", registered_name=None,
+                                         config={"file": "executed", "mode": "w"})
+    members["config.json"] = json.dumps(config)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    before = contents(copy_of_finished_run)
+    result = forked_script(["--generate", "3"], copy_of_finished_run)
+    assert_refused(result, copy_of_finished_run, before, "generator.keras")

@@ -1,0 +1,60 @@
+"""Options that cannot be used: exit status 2, one line that says why, nothing written."""
+
+import pytest
+from helpers import assert_refused, contents, run_script
+
+BAD_VALUES = [
+    ("--epochs", "0"), ("--epochs", "-1"), ("--epochs", "1.5"), ("--epochs", "many"), ("--epochs", ""),
+    ("--batch-size", "1"), ("--batch-size", "-64"), ("--batch-size", "60001"),
+    ("--latent-dim", "0"), ("--latent-dim", "wide"),
+    *((option, value) for option in ("--generator-learning-rate", "--discriminator-learning-rate")
+      for value in ("0", "-0.1", "inf", "nan", "fast")),
+    ("--dropout", "1"), ("--dropout", "-0.1"), ("--dropout", "nan"), ("--dropout", "some"),
+    ("--label-smoothing", "0.5"), ("--label-smoothing", "-0.1"), ("--label-smoothing", "nan"),
+    ("--embedding-range", "0"), ("--embedding-range", "inf"), ("--embedding-range", "wide"),
+    ("--averaging-decay", "1"), ("--averaging-decay", "-0.1"), ("--averaging-decay", "nan"),
+    ("--seed", "-1"), ("--seed", "2147483648"), ("--seed", "0.5"),
+    ("--train-size", "1"), ("--train-size", "60001"), ("--train-size", "all"),
+    ("--samples", "0"), ("--samples", "few"),
+    ("--generate", ""), ("--generate", "three"), ("--generate", "3 1"), ("--generate", "-3"), ("--generate", "٣"),
+]
+
+
+@pytest.mark.parametrize("option, value", BAD_VALUES)
+def test_a_value_out_of_range_is_refused(forked_script, tmp_path, option, value):
+    result = forked_script([f"{option}={value}"], tmp_path)
+    assert_refused(result, tmp_path, {}, option, value)
+
+
+@pytest.mark.parametrize("arguments, word", [
+    (["--epoch", "3"], "--epoch"),  # no guessing at what an abbreviation means
+    (["--momentum", "0.9"], "--momentum"), (["train"], "train"), (["--epochs"], "--epochs"),
+    (["--resume", "--generate", "3"], "--generate"),
+    (["--train-size", "100", "--batch-size", "128"], "--batch-size 128")])
+def test_a_command_line_that_makes_no_sense_is_refused(forked_script, tmp_path, arguments, word):
+    assert_refused(forked_script(arguments, tmp_path), tmp_path, {}, word)
+
+
+@pytest.mark.parametrize("arguments, word", [
+    (["--epochs", "0"], "--epochs"), (["--data", "none.npz"], "none.npz"), (["--generate", "3"], "generator")])
+def test_each_kind_of_refusal_is_one_line_for_a_process_started_from_nothing(tmp_path, arguments, word):
+    # The other tests of bad input share the import of TensorFlow, this one has all that it might print too.
+    assert_refused(run_script(arguments, tmp_path), tmp_path, {}, word)
+
+
+@pytest.mark.parametrize("option", ["--output-dir", "--plots-dir"])
+@pytest.mark.parametrize("target", ["file", "file/below", "/dev/null/x", "/proc/x"])
+def test_a_folder_that_cannot_be_written_to_is_refused(forked_script, tmp_path, option, target):
+    (tmp_path / "file").write_text("of the user")
+    before = contents(tmp_path)
+    assert_refused(forked_script([option, target], tmp_path), tmp_path, before, target)
+
+
+def test_help_tells_every_option_and_its_default(forked_script, tmp_path):
+    status, stdout, stderr = forked_script(["--help"], tmp_path)
+    assert (status, stderr) == (0, "")
+    for option in {option for option, _ in BAD_VALUES} | {"--data", "--output-dir", "--plots-dir", "--resume",
+                                                          "--generator"}:
+        assert option in stdout
+    assert "default" in stdout
+    assert contents(tmp_path) == {}

@@ -1,0 +1,33 @@
+"""The benchmark: what it counts, and that the real command prints every ratio."""
+
+import re
+import subprocess
+import sys
+
+import benchmark
+import cgan_mnist
+from helpers import ROOT, clean_environment
+
+
+def test_multiply_adds_are_those_of_the_dense_layers():
+    generator, discriminator = cgan_mnist.build_generator(100), cgan_mnist.build_discriminator()
+    forward_g = 100 * 256 + 256 * 512 + 512 * 1024 + 1024 * 784
+    forward_d = 784 * 512 + 512 * 512 + 512 * 512 + 512
+    assert benchmark.multiply_adds(generator) == forward_g
+    assert benchmark.multiply_adds(discriminator) == forward_d
+    # Two full updates of the discriminator and the way through it; one pass and one full update of the generator.
+    expected = 7 * (2 * 3 * forward_d + 2 * forward_d + forward_g + 3 * forward_g)
+    assert benchmark.step_multiply_adds(generator, discriminator, 7) == expected
+
+
+def test_the_benchmark_prints_every_contender_relative_to_the_floor_and_to_ours(tmp_path):
+    result = subprocess.run([sys.executable, ROOT / "benchmark.py", "--rounds", "1", "--batch-size", "32"],
+                            cwd=tmp_path, capture_output=True, text=True, env=clean_environment())
+    assert (result.returncode, result.stderr) == (0, "")
+    rows = {name: (float(floor), float(ours)) for name, floor, ours in re.findall(
+        r"^(floor|cgan_mnist\.py|without XLA|uncompiled|classic Keras loop) +[\d.]+ +([\d.]+) +([\d.]+)$",
+        result.stdout, re.MULTILINE)}
+    assert rows["floor"][0] == 1 and rows["cgan_mnist.py"][1] == 1
+    assert rows["cgan_mnist.py"][0] > 1  # nothing is faster than its own matrix products
+    assert rows["uncompiled"][1] > 1 and rows["classic Keras loop"][1] > 1
+    assert not list(tmp_path.iterdir())

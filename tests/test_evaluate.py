@@ -1,0 +1,192 @@
+"""The figures of `evaluate.py` against values known in closed form, and its command line on real data."""
+
+import json
+import os
+import subprocess
+import sys
+
+import cgan_mnist
+import evaluate
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from helpers import ROOT, bundled_arrays, clean_environment, contents
+
+
+def features_with(mean, covariance, count=500):
+    """Return features (count, d) whose sample mean and covariance are exactly those given."""
+    drawn = np.random.default_rng(0).standard_normal((count, len(mean)))
+    drawn -= drawn.mean(0)
+    whitened = drawn @ np.linalg.inv(np.linalg.cholesky(np.cov(drawn, rowvar=False))).T
+    return whitened @ np.linalg.cholesky(covariance).T + mean
+
+
+def test_frechet_distance_of_two_gaussians():
+    # For diagonal covariances it is the squared distance of the means plus that of the standard deviations.
+    a = features_with([0.0, 1.0, 2.0], np.diag([1.0, 4.0, 9.0]))
+    b = features_with([3.0, 1.0, -2.0], np.diag([4.0, 4.0, 1.0]))
+    assert evaluate.frechet_distance(a, b) == pytest.approx(9 + 16 + 1 + 0 + 4)
+
+
+def test_frechet_distance_of_gaussians_with_different_axes():
+    cov_a, cov_b = np.array([[2.0, 1.0], [1.0, 3.0]]), np.array([[5.0, -2.0], [-2.0, 1.5]])
+    # The trace of the root of a 2 x 2 matrix with positive eigenvalues: (trace + 2 det^(1/2))^(1/2).
+    root_trace = np.sqrt(np.trace(cov_a @ cov_b) + 2 * np.sqrt(np.linalg.det(cov_a @ cov_b)))
+    a, b = features_with([0.0, 0.0], cov_a), features_with([1.0, 0.0], cov_b)
+    assert evaluate.frechet_distance(a, b) == pytest.approx(1 + np.trace(cov_a + cov_b) - 2 * root_trace)
+
+
+def test_frechet_distance_of_a_set_to_itself_is_zero_also_when_a_feature_is_dead():
+    features = features_with([1.0, 2.0], np.eye(2))
+    features = np.column_stack([features, np.zeros(len(features))])
+    assert evaluate.frechet_distance(features, features) == pytest.approx(0, abs=1e-9)
+
+
+def test_precision_and_recall_of_identical_and_disjoint_sets():
+    real = np.random.default_rng(1).standard_normal((1500, 8)).astype(np.float32)  # more than one block
+    assert evaluate.precision_recall(real, real) == (1, 1)
+    assert evaluate.precision_recall(real, real + 100) == (0, 0)
+
+
+def test_a_generator_that_knows_one_of_two_modes_has_full_precision_and_half_the_recall():
+    random = np.random.default_rng(2)
+    mode = random.standard_normal((400, 4))
+    real = np.concatenate([mode, random.standard_normal((400, 4)) + 100])
+    precision, recall = evaluate.precision_recall(real, mode)
+    assert (precision, recall) == (1, 0.5)
+
+
+def test_neighbour_radii_on_a_line():
+    line = np.array([[0.0], [1.0], [3.0], [6.0], [10.0]])
+    np.testing.assert_allclose(evaluate.neighbour_radii(line, k=3), np.square([6, 5, 3, 5, 9]))
+
+
+def test_spread_is_the_total_variance():
+    assert evaluate.spread(features_with([5.0, 5.0], np.diag([2.0, 3.0]))) == pytest.approx(5)
+
+
+def test_parzen_log_likelihood_of_one_and_of_two_windows():
+    points, sigma = np.array([[0.3, 0.1], [1.0, 2.0]]), 0.7
+    def log_normal(center):
+        return -((points - center) ** 2).sum(1) / (2 * sigma**2) - np.log(2 * np.pi * sigma**2)
+    first, second = np.zeros(2), np.array([1.0, 1.0])
+    np.testing.assert_allclose(evaluate.parzen_log_likelihoods(points, first[np.newaxis], sigma), log_normal(first))
+    np.testing.assert_allclose(evaluate.parzen_log_likelihoods(points, np.stack([first, second]), sigma),
+                               np.log((np.exp(log_normal(first)) + np.exp(log_normal(second))) / 2))
+
+
+def test_parzen_log_likelihood_far_from_all_windows_stays_finite():
+    likelihood = evaluate.parzen_log_likelihoods(np.full((1, 784), 1.0), np.zeros((5, 784)), 0.1)
+    assert likelihood == pytest.approx(-784 / 0.02 - 784 * np.log(0.1 * np.sqrt(2 * np.pi)))
+
+
+def test_the_chosen_sigma_is_near_the_true_width_of_the_windows():
+    random = np.random.default_rng(3)
+    centers = random.uniform(size=(200, 50))
+    held_out = centers[random.integers(0, 200, 500)] + 0.17 * random.standard_normal((500, 50))
+    assert evaluate.choose_sigma(held_out, centers) == pytest.approx(0.17, rel=0.1)
+
+
+def test_nearest_finds_the_copy_of_a_training_image():
+    pixels = cgan_mnist.scale_images(bundled_arrays(450)["x_train"]).numpy().reshape(450, -1)
+    distances, indices = evaluate.nearest(pixels[::-1], pixels)
+    assert indices.tolist() == list(range(449, -1, -1))
+    np.testing.assert_allclose(distances, 0, atol=1e-2)
+    moved = pixels[:1].copy()
+    moved[0, :4] += 1.5  # four pixels by 1.5: a distance of 3
+    assert evaluate.nearest(moved, pixels)[0] == pytest.approx(3, rel=1e-3)
+
+
+def run_evaluate(arguments, folder):
+    """Run the real command line in `folder` and return (exit status, stdout, stderr)."""
+    result = subprocess.run([sys.executable, ROOT / "evaluate.py", *arguments], cwd=folder, capture_output=True,
+                            text=True, stdin=subprocess.DEVNULL, env=clean_environment())
+    return result.returncode, result.stdout, result.stderr
+
+
+SMALL = ("--data", "small.npz", "--samples", "200")
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """A folder with small real data, an untrained generator, and what `evaluate.py` left there."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    np.savez(folder / "small.npz", **bundled_arrays(3000))
+    (folder / "outputs").mkdir()
+    cgan_mnist.save_network(folder / "outputs" / "generator.keras", cgan_mnist.build_generator())
+    status, stdout, stderr = run_evaluate(SMALL, folder)
+    assert (status, stderr) == (0, "")
+    return folder, stdout
+
+
+def test_evaluation_leaves_figures_and_pictures(evaluated):
+    folder, stdout = evaluated
+    metrics = json.loads((folder / "outputs" / "metrics.json").read_text())
+    assert metrics["samples"] == 200 and metrics["samples_per_digit"] == 20 and metrics["test_images"] == 3000
+    generated, real = metrics["generated"], metrics["real"]
+    # Even a classifier of 3,000 images and 200 samples tell digits from what an untrained generator draws.
+    assert real["fid"] < generated["fid"] / 5
+    assert real["label_accuracy"] > 0.9 and len(real["label_accuracy_per_digit"]) == 10
+    assert generated["label_accuracy"] < 0.5
+    assert real["recall"] > 0.5 and generated["recall"] < 0.1
+    assert real["parzen_log_likelihood"] > generated["parzen_log_likelihood"] + 100
+    assert real["nearest_distance_median"] < generated["nearest_distance_median"]
+    assert metrics["classifier_test_accuracy"] > 0.9
+    for name in ("confusion_matrix", "nearest_neighbours", "interpolation"):
+        picture = iio.imread(folder / "plots" / f"{name}.png")
+        assert min(picture.shape[:2]) > 300 and picture[..., :3].std() > 10
+    for words in ("FID", "label accuracy", "precision", "recall", "Parzen", "132 ± 1.8", "225 ± 2", "metrics.json"):
+        assert words in stdout
+
+
+def test_a_second_evaluation_reuses_the_classifier_and_repeats_every_figure(evaluated):
+    folder, first = evaluated
+    before = contents(folder)
+    status, stdout, _ = run_evaluate(SMALL, folder)
+    assert status == 0
+    assert "Training the classifier" in first and "Training the classifier" not in stdout
+    assert contents(folder) == before
+
+
+def test_several_generators_are_scored_with_their_median(evaluated, tmp_path):
+    folder, _ = evaluated
+    os.symlink(folder / "small.npz", tmp_path / "small.npz")
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "classifier.keras").write_bytes((folder / "outputs" / "classifier.keras").read_bytes())
+    for number in range(3):
+        cgan_mnist.save_network(tmp_path / f"{number}.keras", cgan_mnist.build_generator())
+    status, stdout, _ = run_evaluate([*SMALL, "--generator", "0.keras", "1.keras", "2.keras"], tmp_path)
+    assert status == 0 and "median" in stdout
+    metrics = json.loads((tmp_path / "outputs" / "metrics.json").read_text())
+    fids = [metrics[f"generator {number}"]["fid"] for number in (1, 2, 3)]
+    assert len(set(fids)) == 3 and metrics["median"]["fid"] == sorted(fids)[1]
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["--samples", "105"], "--samples"),
+    (["--samples", "0"], "--samples"),
+    (["--seed", "-1"], "--seed"),
+    (["--data", "small.npz", "--samples", "10000"], "fewer samples"),
+    (["--generator", "missing.keras"], "train first"),
+    (["--generator", "small.npz"], "train first"),
+    (["--generator", "outputs/classifier.keras"], "train first"),
+    (["--data", "missing.npz"], "missing.npz"),
+    (["--output-dir", "small.npz"], "small.npz"),
+    (["--plots-dir", "/dev/null/plots"], "/dev/null/plots"),
+])
+def test_bad_input_gets_one_line_and_harms_nothing(evaluated, arguments, words):
+    folder, _ = evaluated
+    before = contents(folder)
+    status, _, stderr = run_evaluate(arguments, folder)
+    assert status == 2 and words in stderr
+    assert stderr.startswith("evaluate.py: error: ") and stderr.count("\n") == 1
+    assert contents(folder) == before
+
+
+def test_a_damaged_classifier_is_named_with_the_remedy(evaluated, tmp_path):
+    folder, _ = evaluated
+    os.symlink(folder / "small.npz", tmp_path / "small.npz")
+    (tmp_path / "classifier.keras").write_bytes((folder / "outputs" / "classifier.keras").read_bytes()[:-1000])
+    generator = str(folder / "outputs" / "generator.keras")
+    status, _, stderr = run_evaluate([*SMALL, "--generator", generator, "--output-dir", "."], tmp_path)
+    assert status == 2 and "classifier.keras" in stderr and "delete it" in stderr and stderr.count("\n") == 1

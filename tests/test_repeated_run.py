@@ -1,0 +1,39 @@
+"""The same seed again, this time on a terminal."""
+
+import os
+import pty
+import re
+
+import pytest
+from helpers import EPOCHS, SMALL_RUN, assert_same_files, start_script
+
+
+@pytest.fixture(scope="module")
+def terminal_run(tmp_path_factory):
+    """The folder and the screen of a run like the finished one whose stdout is a terminal."""
+    folder = tmp_path_factory.mktemp("terminal")
+    terminal, stdout = pty.openpty()
+    with start_script([*SMALL_RUN, "--epochs", str(EPOCHS)], folder, stdout=stdout) as process:
+        os.close(stdout)
+        screen = bytearray()
+        try:
+            while chunk := os.read(terminal, 65536):
+                screen += chunk
+        except OSError:  # how Linux says that the other end of a terminal is closed
+            pass
+        assert process.wait() == 0
+        assert process.stderr.read() == ""
+    os.close(terminal)
+    return folder, screen.decode()
+
+
+def test_a_terminal_shows_a_progress_bar_with_both_losses(terminal_run):
+    screen = terminal_run[1]
+    assert re.findall(r"Epoch (\d)/3", screen) == ["1", "2", "3"]
+    for batch in "1234":
+        assert re.search(rf"{batch}/4\D.*d_loss: \d\.\d+ - g_loss: \d\.\d+", screen)
+    assert "\b" in screen or "\r" in screen.replace("\r\n", "\n")  # redrawn in place
+
+
+def test_the_same_seed_repeats_a_run_byte_for_byte(terminal_run, finished_run):
+    assert_same_files(terminal_run[0], finished_run)

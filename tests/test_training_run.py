@@ -1,0 +1,129 @@
+"""What a training run on the command line prints and leaves behind."""
+
+import importlib.metadata
+import json
+import platform
+import re
+
+import cgan_mnist
+import imageio.v3 as iio
+import keras
+import numpy as np
+from helpers import BATCHES, EPOCHS
+
+HEADER = "epoch,batch,d_loss_real,d_loss_fake,d_loss,g_loss,d_probability_real,d_probability_fake"
+
+
+def read_history(folder):
+    return np.loadtxt(folder / "outputs" / "history.csv", delimiter=",", skiprows=1)
+
+
+def test_a_run_leaves_the_announced_files_and_no_others(finished_run):
+    outputs = {path.name for path in (finished_run / "outputs").iterdir()}
+    assert outputs == {"epoch_001.png", "epoch_002.png", "epoch_003.png", "cgan.gif", "history.csv", "settings.json",
+                       "generator.keras", "checkpoint.npz"}
+    plots = {path.name for path in (finished_run / "plots").iterdir()}
+    assert plots == {"loss_curves.png", "discriminator_output.png", "generator.png", "discriminator.png"}
+    announced = (finished_run / "stdout").read_text().split("What the run left:")[1]
+    for name in (outputs | plots) - {"epoch_002.png"}:  # the grids between the first and the last are "..."
+        assert name in announced
+
+
+def test_stderr_stays_empty(finished_run):
+    assert (finished_run / "stderr").read_text() == ""
+
+
+def test_into_a_file_each_epoch_prints_one_line_with_both_losses(finished_run):
+    stdout = (finished_run / "stdout").read_text()
+    lines = re.findall(r"^Epoch (\d)/3: d_loss (\d\.\d{4}), g_loss (\d\.\d{4}), [\d.]+ s, .* left$", stdout, re.M)
+    history = read_history(finished_run).reshape(EPOCHS, BATCHES, -1)
+    assert [int(number) for number, _, _ in lines] == [1, 2, 3]
+    np.testing.assert_allclose([float(loss) for _, loss, _ in lines], history[:, :, 4].mean(1), atol=1e-4)
+    np.testing.assert_allclose([float(loss) for _, _, loss in lines], history[:, :, 5].mean(1), atol=1e-4)
+    assert not set("\r\b\x1b") & set(stdout)  # nothing that redraws a line
+
+
+def test_the_settings_are_printed_before_training(finished_run):
+    before = (finished_run / "stdout").read_text().split("Epoch 1/3")[0]
+    for name, value in (("epochs", "3"), ("batch size", "64"), ("train size", "256"), ("seed", "0")):
+        assert re.search(rf"^ +{name} +{value}$", before, re.M)
+
+
+def test_the_history_has_one_numbered_row_of_finite_values_per_batch(finished_run):
+    assert (finished_run / "outputs" / "history.csv").read_text().splitlines()[0] == HEADER
+    history = read_history(finished_run)
+    assert history.shape == (EPOCHS * BATCHES, 8)
+    assert history[:, 0].tolist() == [1] * 4 + [2] * 4 + [3] * 4
+    assert history[:, 1].tolist() == [1, 2, 3, 4] * 3
+    assert np.isfinite(history).all()
+    np.testing.assert_allclose(history[:, 4], history[:, 2:4].mean(1), rtol=1e-5)
+    assert (history[:, 2:6] > 0).all()
+    assert (history[:, 6:] > 0).all() and (history[:, 6:] < 1).all()
+    assert (np.ptp(history[:, 2:], axis=0) > 0).all()
+
+
+def test_the_grids_are_equal_in_size_and_show_something_new_each_epoch(finished_run):
+    grids = [iio.imread(finished_run / "outputs" / f"epoch_{epoch:03d}.png", mode="L") for epoch in (1, 2, 3)]
+    assert len({grid.shape for grid in grids}) == 1
+    height, width = grids[0].shape
+    assert width >= 2 * 10 * 28 and height >= 2 * 10 * 28  # ten digits and ten rows, two pixels each
+    for grid in grids:
+        assert grid.std() > 30 and len(np.unique(grid)) > 50
+    assert not np.array_equal(grids[0], grids[1]) and not np.array_equal(grids[1], grids[2])
+
+
+def test_the_last_grid_shows_what_the_generator_in_the_file_draws(finished_run, tmp_path):
+    generator = keras.models.load_model(finished_run / "outputs" / "generator.keras")
+    images = cgan_mnist.generate_images(generator, np.tile(np.arange(10), 10), 0)
+    cgan_mnist.save_figure(tmp_path / "grid.png", cgan_mnist.draw_grid(images, range(10), "Epoch 3"))
+    drawn = iio.imread(tmp_path / "grid.png").astype(int)
+    shown = iio.imread(finished_run / "outputs" / "epoch_003.png").astype(int)
+    assert np.abs(drawn - shown).max() <= 1
+
+
+def test_the_gif_loops_over_all_grids_and_holds_the_last(finished_run):
+    path = finished_run / "outputs" / "cgan.gif"
+    frames = iio.imread(path, index=None, mode="L")
+    assert len(frames) == EPOCHS
+    assert iio.immeta(path)["loop"] == 0  # for ever
+    durations = [iio.immeta(path, index=index)["duration"] for index in range(EPOCHS)]
+    assert durations[-1] >= 2000 > max(durations[:-1]) and min(durations) >= 100
+    assert path.stat().st_size < 3_000_000
+    for epoch, frame in enumerate(frames, 1):
+        grid = iio.imread(finished_run / "outputs" / f"epoch_{epoch:03d}.png", mode="L").astype(int)
+        assert np.abs(frame.astype(int) - grid).max() <= 16  # fewer grays, the same picture
+
+
+def test_the_plots_are_pictures_of_readable_size(finished_run):
+    for path in (finished_run / "plots").iterdir():
+        picture = iio.imread(path, mode="L")
+        assert picture.shape[0] >= 400 and picture.shape[1] >= 800
+        assert 0.5 < (picture > 250).mean() < 0.995  # lines and letters on a white page
+
+
+def test_the_settings_file_tells_all_that_repeats_the_run(finished_run):
+    recorded = json.loads((finished_run / "outputs" / "settings.json").read_text())
+    options = vars(cgan_mnist.parse_arguments(["--train-size", "256", "--batch-size", "64", "--epochs", "3"]))
+    for name in options.keys() - {"generate", "samples", "generator", "resume"}:
+        assert recorded[name] == options[name]
+    for name in ("tensorflow", "keras", "numpy", "matplotlib", "imageio"):
+        assert recorded[name] == importlib.metadata.version(name)
+    assert recorded["python"] == platform.python_version()
+    assert 0 < recorded["wall_time_seconds"] < 600
+
+
+def test_the_generator_file_loads_with_keras_alone_and_draws_images(finished_run):
+    generator = keras.models.load_model(finished_run / "outputs" / "generator.keras")
+    assert [tensor.name for tensor in generator.inputs] == ["noise", "label"]
+    noise = np.random.default_rng(0).standard_normal((10, 100), np.float32)
+    images = generator([noise, np.arange(10)], training=False).numpy()
+    assert images.shape == (10, 28, 28, 1)
+    assert -1 <= images.min() < 0 < images.max() <= 1
+
+
+def test_the_checkpoint_is_plain_arrays_and_agrees_with_the_history(finished_run):
+    with np.load(finished_run / "outputs" / "checkpoint.npz", allow_pickle=False) as checkpoint:
+        arrays = {name: checkpoint[name] for name in checkpoint.files}
+    assert arrays["epoch"] == EPOCHS
+    np.testing.assert_allclose(arrays["history"], read_history(finished_run)[:, 2:], rtol=1e-6)
+    assert json.loads(str(arrays["settings"]))["batch_size"] == 64

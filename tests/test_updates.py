@@ -1,0 +1,151 @@
+"""The three updates of a batch: whose weights they change, which targets they use, and how they are compiled."""
+
+import cgan_mnist
+import keras
+import numpy as np
+import pytest
+from helpers import bundled_arrays
+
+
+def start(arguments, **options):
+    """Build the training that `arguments` describe on the first 256 training images."""
+    arrays = bundled_arrays(256)
+    settings = cgan_mnist.parse_arguments(arguments)
+    return cgan_mnist.build_training(settings, arrays["x_train"], arrays["y_train"].astype(np.int32), **options)
+
+
+def weights(*networks):
+    """Return the weights of `networks` as they are now, without the states of random numbers."""
+    return [weight.numpy() for network in networks for weight in network.weights]
+
+
+def assert_identical(before, after):
+    for old, new in zip(before, after, strict=True):
+        assert old.tobytes() == new.tobytes()
+
+
+def assert_all_changed(before, after):
+    for old, new in zip(before, after, strict=True):
+        assert not np.array_equal(old, new)
+
+
+# ------------------------------------------------------------------------------- alternation and average
+
+
+@pytest.fixture(scope="module")
+def training():
+    """A training with the script's own dropout and smoothing, whose tests care only for what changes."""
+    return start(["--batch-size", "64"])
+
+
+@pytest.mark.parametrize("update, argument", [("train_on_real", np.arange(64, dtype=np.int32)),
+                                              ("train_on_generated", np.int32(0))])
+def test_an_update_of_the_discriminator_leaves_the_generator_bit_identical(training, update, argument):
+    generators = (training.generator, training.averaged_generator)
+    generators_before, discriminator_before = weights(*generators), weights(training.discriminator)
+    getattr(training, update)(cgan_mnist.tf.constant(argument))
+    assert_identical(generators_before, weights(*generators))
+    assert_all_changed(discriminator_before, weights(training.discriminator))
+
+
+def test_an_update_of_the_generator_leaves_the_discriminator_bit_identical(training):
+    discriminator_before, generator_before = weights(training.discriminator), weights(training.generator)
+    training.train_generator(cgan_mnist.tf.constant(0))
+    assert_identical(discriminator_before, weights(training.discriminator))
+    # All of them: the label's embedding and the statistics of BatchNormalization too.
+    assert_all_changed(generator_before, weights(training.generator))
+
+
+def test_the_average_lies_between_the_weights_it_averages(training):
+    def trainable(network):
+        return [variable.numpy() for variable in network.trainable_variables]
+    old_average = trainable(training.averaged_generator)
+    training.train_generator(cgan_mnist.tf.constant(1))
+    averages, currents = trainable(training.averaged_generator), trainable(training.generator)
+    assert_all_changed(old_average, averages)
+    for old, average, current in zip(old_average, averages, currents, strict=True):
+        assert (average >= np.minimum(old, current) - 1e-6).all()
+        assert (average <= np.maximum(old, current) + 1e-6).all()
+        assert not np.array_equal(average, current)
+
+
+# --------------------------------------------------------------------------------------------- targets
+
+
+@pytest.fixture(scope="module")
+def quiet_training():
+    """A training without dropout and without averaging, with a smoothing that cannot be mistaken for none."""
+    return start(["--batch-size", "64", "--dropout", "0", "--label-smoothing", "0.25", "--averaging-decay", "0"])
+
+
+@pytest.fixture
+def decided(quiet_training):
+    """The same with a discriminator that is far from 1/2, where the targets 0, 0.75 and 1 differ most."""
+    quiet_training.discriminator.get_layer("probability").bias.assign([1.5])
+    return quiet_training
+
+
+def cross_entropy(target, probability):
+    """Return the mean binary cross-entropy in nats."""
+    return -(target * np.log(probability) + (1 - target) * np.log(1 - probability)).mean()
+
+
+def predict_uniformly(training):
+    """Let the generator draw one image whatever the noise and label; return the discriminator's probability of it."""
+    last = [layer for layer in training.generator.layers if isinstance(layer, keras.layers.Dense)][-1]
+    last.kernel.assign(np.zeros(last.kernel.shape, np.float32))
+    embedding = training.discriminator.get_layer("label_embedding").embeddings
+    embedding.assign(np.repeat(embedding.numpy()[:1], 10, axis=0))
+    image = np.tanh(last.bias.numpy()).reshape(1, 28, 28, 1)
+    return training.discriminator([image, np.zeros(1, np.int32)], training=False).numpy()
+
+
+def test_the_loss_on_real_images_is_taken_against_the_smoothed_target(decided):
+    arrays = bundled_arrays(256)
+    rows = np.arange(100, 164, dtype=np.int32)
+    images = arrays["x_train"][rows][..., np.newaxis] / np.float32(127.5) - 1
+    probability = decided.discriminator([images, arrays["y_train"][rows]], training=False).numpy()
+    loss, mean_probability = map(float, decided.train_on_real(cgan_mnist.tf.constant(rows)))
+    assert loss == pytest.approx(cross_entropy(0.75, probability), rel=1e-4)
+    assert mean_probability == pytest.approx(probability.mean(), rel=1e-4)
+    assert loss != pytest.approx(cross_entropy(1, probability), rel=0.1)
+
+
+def test_the_loss_on_generated_images_is_taken_against_zero(decided):
+    probability = predict_uniformly(decided)
+    loss, mean_probability = map(float, decided.train_on_generated(cgan_mnist.tf.constant(0)))
+    assert loss == pytest.approx(cross_entropy(0, probability), rel=1e-4)
+    assert mean_probability == pytest.approx(probability.mean(), rel=1e-4)
+
+
+def test_the_loss_of_the_generator_is_taken_against_one(decided):
+    probability = predict_uniformly(decided)
+    loss = float(decided.train_generator(cgan_mnist.tf.constant(0)))
+    assert loss == pytest.approx(cross_entropy(1, probability), rel=1e-4)
+    assert loss != pytest.approx(cross_entropy(0.75, probability), rel=0.1)
+
+
+def test_without_averaging_the_average_is_the_last_weights(quiet_training):
+    for step in range(3):
+        quiet_training.train_generator(cgan_mnist.tf.constant(step))
+    assert_identical([variable.numpy() for variable in quiet_training.generator.trainable_variables],
+                     [variable.numpy() for variable in quiet_training.averaged_generator.trainable_variables])
+
+
+def test_the_compiled_batch_is_the_three_updates_in_order():
+    arguments = ["--batch-size", "64", "--dropout", "0"]
+    rows, step = cgan_mnist.tf.range(64), cgan_mnist.tf.constant(0)
+    # Without XLA, whose random numbers are others.
+    single, compiled = start(arguments, jit_compile=False), start(arguments, jit_compile=False)
+    loss_real, probability_real = map(float, single.train_on_real(rows))
+    loss_fake, probability_fake = map(float, single.train_on_generated(step))
+    g_loss = float(single.train_generator(step))
+    history = compiled.train_batch(rows, step).numpy()
+    assert history == pytest.approx([loss_real, loss_fake, (loss_real + loss_fake) / 2, g_loss,
+                                     probability_real, probability_fake], rel=1e-4)
+    for network in ("generator", "averaged_generator", "discriminator"):
+        before, after, expected = (weights(getattr(training, network))
+                                   for training in (start(arguments), compiled, single))
+        for old, new, reference in zip(before, after, expected, strict=True):
+            # Rounding decides on the sign of a few gradients, and Adam's first step does not ask how small they are.
+            assert np.abs(new - reference).mean() <= 0.02 * np.abs(reference - old).mean()
