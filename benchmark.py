@@ -187,7 +187,7 @@ def time_side_by_side(contenders, rounds, seconds=0.5):
 
 FIRST_BATCH = """
 import cgan_mnist as cgan, tensorflow as tf
-settings = cgan.parse_arguments([])
+settings = cgan.parse_arguments(["--batch-size", "{}"])
 (x_train, y_train), _ = cgan.load_data()
 cgan.build_training(settings, x_train, y_train).train_batch(tf.range(settings.batch_size), tf.constant(0)).numpy()
 """
@@ -203,8 +203,22 @@ def time_command(*arguments):
     return time.perf_counter() - started
 
 
+def measure_command(settings):
+    """Return (seconds to the first batch, seconds of the whole command, peak GiB) of the default command.
+
+    To be called while this process is small: the peak that a system reports for a child counts the
+    memory of its parent at the moment at which the child was split off.
+    """
+    first_batch = min(time_command("-c", FIRST_BATCH.format(settings.batch_size)) for _ in range(3))
+    script = str(Path(cgan.__file__).resolve())
+    whole = time_command(script, "--batch-size", str(settings.batch_size), "--epochs", str(settings.epochs))
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # bytes on macOS, KiB elsewhere
+    return first_batch, whole, peak / (2**30 if sys.platform == "darwin" else 2**20)
+
+
 def benchmark(settings):
     """Measure and print what the options in `settings` ask for."""
+    command = measure_command(settings) if settings.whole_command else None
     defaults = cgan.parse_arguments(["--batch-size", str(settings.batch_size)])
     (x_train, y_train), _ = cgan.load_data()
     step, training = step_contender(defaults, x_train, y_train, jit_compile=True)
@@ -231,20 +245,14 @@ The floor is the {work / 1e9:.2f} billion multiply-adds of the step's matrix pro
 {'training step':<24}{'ms':>8}{'x floor':>10}{'x ours':>9}""")
     for name, value in {"floor": work / rate, **seconds}.items():
         print(f"{name:<24}{1000 * value:>8.1f}{value / (work / rate):>10.2f}{value / seconds[ours]:>9.2f}")
-    if settings.whole_command:
-        batches = defaults.epochs * -(-len(x_train) // settings.batch_size)
-        first = min(time_command("-c", FIRST_BATCH) for _ in range(3))
-        before = time_side_by_side({ours: step}, settings.rounds)[ours]
-        script = str(Path(cgan.__file__).resolve())
-        whole = time_command(script, "--batch-size", str(settings.batch_size))
-        after = time_side_by_side({ours: step}, settings.rounds)[ours]
-        alone = batches * (before + after) / 2
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+    if command:
+        first_batch, whole, peak = command
+        batches = settings.epochs * -(-len(x_train) // settings.batch_size)
         print(f"""
-start to the end of the first batch: {first:.1f} s, the best of 3
-whole default command, {defaults.epochs} epochs: {cgan.readable_time(whole)}, {whole / alone:.2f} x its {batches:,} \
-training steps alone (timed before and after)
-peak resident memory of a command: {peak:.2f} GiB""")
+start to the end of the first batch: {first_batch:.1f} s, the best of 3
+whole command, {settings.epochs} epochs: {cgan.readable_time(whole)}, {whole / (batches * seconds[ours]):.2f} x \
+its {batches:,} training steps alone
+peak resident memory of the command: {peak:.2f} GiB""")
 
 
 def parse_arguments(arguments=None):
@@ -258,6 +266,8 @@ def parse_arguments(arguments=None):
                         help="how often every contender takes its turn")
     parser.add_argument("--whole-command", action="store_true",
                         help="also run the whole default command and measure its time, its start and its memory")
+    parser.add_argument("--epochs", type=cgan.whole_number(1, 999), default=cgan.parse_arguments([]).epochs,
+                        help="epochs of the whole command; few overrate its start")
     return parser.parse_args(arguments)
 
 
