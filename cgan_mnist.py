@@ -668,7 +668,7 @@ def load_network(path, accepts, remedy):
         if accepts(network):
             return network
     except Exception as error:  # Keras, h5py and zipfile fail in many ways on a damaged file
-        raise InputError(f"{path} is damaged or not a .keras file; {remedy}") from error
+        raise InputError(f"{path} is damaged, not a .keras file, or of a newer Keras; {remedy}") from error
     raise InputError(f"{path} holds another network; {remedy}")
 
 

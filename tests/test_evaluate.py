@@ -91,7 +91,7 @@ def test_nearest_finds_the_copy_of_a_training_image():
     pixels = cgan_mnist.scale_images(bundled_arrays(450)["x_train"]).numpy().reshape(450, -1)
     distances, indices = evaluate.nearest(pixels[::-1], pixels)
     assert indices.tolist() == list(range(449, -1, -1))
-    np.testing.assert_allclose(distances, 0, atol=1e-2)
+    np.testing.assert_allclose(distances, 0, atol=0.1)  # a difference of float32 numbers near 700, and its root
     moved = pixels[:1].copy()
     moved[0, :4] += 1.5  # four pixels by 1.5: a distance of 3
     assert evaluate.nearest(moved, pixels)[0] == pytest.approx(3, rel=1e-3)

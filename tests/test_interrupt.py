@@ -1,19 +1,22 @@
-"""Ctrl-C during a run with another seed, and the command that it advises."""
+"""Ctrl-C during a run, and the command that it advises."""
 
 import shlex
 import signal
 
 import numpy as np
 import pytest
-from helpers import SMALL_RUN, assert_one_line, run_script, start_script
+from helpers import assert_one_line, run_script, start_script
 
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory):
-    """The folder, exit status and stderr of a run that got Ctrl-C after the line of its first epoch."""
+    """The folder, exit status and stderr of a run that got Ctrl-C after the line of its first epoch.
+
+    Its epochs last for seconds, so that the signal arrives within the second one.
+    """
     folder = tmp_path_factory.mktemp("interrupted")
-    with start_script([*SMALL_RUN, "--epochs", "3", "--seed", "1"], folder) as process:
-        while not process.stdout.readline().startswith("Epoch 1/3"):
+    with start_script(["--train-size", "12800", "--batch-size", "64", "--epochs", "2"], folder) as process:
+        while not process.stdout.readline().startswith("Epoch 1/2"):
             assert process.poll() is None, process.stderr.read()
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate()
@@ -29,18 +32,12 @@ def test_ctrl_c_ends_a_run_with_one_line_that_says_how_to_continue(interrupted):
     assert not list(folder.rglob(".partial-*"))
 
 
-def test_the_advised_command_continues_the_run(interrupted, finished_run):
+def test_the_advised_command_continues_the_run(interrupted):
     folder, _, stderr = interrupted
     python, script, *arguments = shlex.split(stderr.rpartition(": ")[2])
     assert python == "python" and script.endswith("cgan_mnist.py")
     status, stdout, stderr = run_script(arguments, folder)
     assert (status, stderr) == (0, "")
-    assert "Continuing after epoch 1 of 3." in stdout
+    assert "Continuing after epoch 1 of 2." in stdout
     history = np.loadtxt(folder / "outputs" / "history.csv", delimiter=",", skiprows=1)
-    assert history[:, 0].tolist() == [1] * 4 + [2] * 4 + [3] * 4
-
-    # Another seed is another run, from the first batch to the last picture.
-    other = np.loadtxt(finished_run / "outputs" / "history.csv", delimiter=",", skiprows=1)
-    assert (history[:, 2:] != other[:, 2:]).any(axis=1).all()
-    for name in ("outputs/epoch_001.png", "outputs/cgan.gif", "outputs/generator.keras"):
-        assert (folder / name).read_bytes() != (finished_run / name).read_bytes()
+    assert history[:, 0].tolist() == [1] * 200 + [2] * 200

@@ -149,3 +149,11 @@ def test_the_compiled_batch_is_the_three_updates_in_order():
         for old, new, reference in zip(before, after, expected, strict=True):
             # Rounding decides on the sign of a few gradients, and Adam's first step does not ask how small they are.
             assert np.abs(new - reference).mean() <= 0.02 * np.abs(reference - old).mean()
+
+
+def test_another_seed_is_another_run_from_the_first_batch_on():
+    rows = np.arange(64, dtype=np.int32)
+    first, same, other = (start(["--batch-size", "64", "--seed", seed], jit_compile=False).train_batch(
+        cgan_mnist.tf.constant(rows), cgan_mnist.tf.constant(0)).numpy() for seed in ("1", "1", "2"))
+    assert first.tobytes() == same.tobytes()
+    assert (first != other).all()
