@@ -30,8 +30,8 @@ def terminal_run(tmp_path_factory):
 def test_a_terminal_shows_a_progress_bar_with_both_losses(terminal_run):
     screen = terminal_run[1]
     assert re.findall(r"Epoch (\d)/3", screen) == ["1", "2", "3"]
-    for batch in "1234":
-        assert re.search(rf"{batch}/4\D.*d_loss: \d\.\d+ - g_loss: \d\.\d+", screen)
+    # The last batch of each epoch is always drawn, the others only where they take long enough.
+    assert len(re.findall(r"4/4\D[^\n]*d_loss: \d\.\d+ - g_loss: \d\.\d+", screen)) == 3
     assert "\b" in screen or "\r" in screen.replace("\r\n", "\n")  # redrawn in place
 
 
