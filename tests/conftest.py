@@ -16,17 +16,17 @@ sys.path.insert(0, str(ROOT))
 
 @pytest.fixture(scope="session")
 def forked_script(tmp_path_factory):
-    """A function like `run_script` that saves the seconds each import of TensorFlow takes.
+    """A function like `run_script`, also for another `script`, that saves the seconds each import of TensorFlow takes.
 
     Every call is a process of its own with the script as its main program.
     """
     captured = tmp_path_factory.mktemp("captured")
-    with subprocess.Popen([sys.executable, ROOT / "tests" / "forking_server.py", SCRIPT], text=True,
+    with subprocess.Popen([sys.executable, ROOT / "tests" / "forking_server.py", ROOT], text=True,
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=clean_environment()) as server:
-        def run(arguments, folder):
+        def run(arguments, folder, script=SCRIPT):
             for name in ("stdout", "stderr"):
                 (captured / name).write_bytes(b"")
-            print(json.dumps([arguments, str(folder), str(captured / "stdout"), str(captured / "stderr")]),
+            print(json.dumps([str(script), arguments, str(folder), str(captured / "stdout"), str(captured / "stderr")]),
                   file=server.stdin, flush=True)
             status = int(server.stdout.readline())
             return status, (captured / "stdout").read_text(), (captured / "stderr").read_text()

@@ -1,6 +1,6 @@
-"""Run the script once for every line on stdin, each time in a new process, but import TensorFlow only once.
+"""Run a script once for every line on stdin, each time in a new process, but import TensorFlow only once.
 
-A line is JSON: [arguments, folder, file for stdout, file for stderr]; the answer is a line with the exit status.
+A line is JSON: [script, arguments, folder, file for stdout, file for stderr]; the answer is a line with the exit status.
 """
 
 import json
@@ -8,12 +8,11 @@ import os
 import runpy
 import sys
 
-script = sys.argv[1]
-sys.path.insert(0, os.path.dirname(script))
-import cgan_mnist  # noqa: E402, F401  the processes forked below find all that it imports already loaded
+sys.path.insert(0, sys.argv[1])  # the folder of the scripts
+import cgan_mnist  # noqa: E402, F401  the processes forked below find it and all that it imports already loaded
 
 for line in sys.stdin:
-    arguments, folder, stdout, stderr = json.loads(line)
+    script, arguments, folder, stdout, stderr = json.loads(line)
     child = os.fork()
     if child == 0:
         for descriptor, path in ((0, os.devnull), (1, stdout), (2, stderr)):

@@ -97,13 +97,7 @@ def test_nearest_finds_the_copy_of_a_training_image():
     assert evaluate.nearest(moved, pixels)[0] == pytest.approx(3, rel=1e-3)
 
 
-def run_evaluate(arguments, folder):
-    """Run the real command line in `folder` and return (exit status, stdout, stderr)."""
-    result = subprocess.run([sys.executable, ROOT / "evaluate.py", *arguments], cwd=folder, capture_output=True,
-                            text=True, stdin=subprocess.DEVNULL, env=clean_environment())
-    return result.returncode, result.stdout, result.stderr
-
-
+EVALUATE = str(ROOT / "evaluate.py")
 SMALL = ("--data", "small.npz", "--samples", "200")
 
 
@@ -114,9 +108,10 @@ def evaluated(tmp_path_factory):
     np.savez(folder / "small.npz", **bundled_arrays(3000))
     (folder / "outputs").mkdir()
     cgan_mnist.save_network(folder / "outputs" / "generator.keras", cgan_mnist.build_generator())
-    status, stdout, stderr = run_evaluate(SMALL, folder)
-    assert (status, stderr) == (0, "")
-    return folder, stdout
+    result = subprocess.run([sys.executable, EVALUATE, *SMALL], cwd=folder, capture_output=True, text=True,
+                            env=clean_environment())
+    assert (result.returncode, result.stderr) == (0, "")
+    return folder, result.stdout
 
 
 def test_evaluation_leaves_figures_and_pictures(evaluated):
@@ -139,23 +134,23 @@ def test_evaluation_leaves_figures_and_pictures(evaluated):
         assert words in stdout
 
 
-def test_a_second_evaluation_reuses_the_classifier_and_repeats_every_figure(evaluated):
+def test_a_second_evaluation_reuses_the_classifier_and_repeats_every_figure(forked_script, evaluated):
     folder, first = evaluated
     before = contents(folder)
-    status, stdout, _ = run_evaluate(SMALL, folder)
+    status, stdout, _ = forked_script(SMALL, folder, EVALUATE)
     assert status == 0
     assert "Training the classifier" in first and "Training the classifier" not in stdout
     assert contents(folder) == before
 
 
-def test_several_generators_are_scored_with_their_median(evaluated, tmp_path):
+def test_several_generators_are_scored_with_their_median(forked_script, evaluated, tmp_path):
     folder, _ = evaluated
     os.symlink(folder / "small.npz", tmp_path / "small.npz")
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "classifier.keras").write_bytes((folder / "outputs" / "classifier.keras").read_bytes())
     for number in range(3):
         cgan_mnist.save_network(tmp_path / f"{number}.keras", cgan_mnist.build_generator())
-    status, stdout, _ = run_evaluate([*SMALL, "--generator", "0.keras", "1.keras", "2.keras"], tmp_path)
+    status, stdout, _ = forked_script([*SMALL, "--generator", "0.keras", "1.keras", "2.keras"], tmp_path, EVALUATE)
     assert status == 0 and "median" in stdout
     metrics = json.loads((tmp_path / "outputs" / "metrics.json").read_text())
     fids = [metrics[f"generator {number}"]["fid"] for number in (1, 2, 3)]
@@ -174,19 +169,19 @@ def test_several_generators_are_scored_with_their_median(evaluated, tmp_path):
     (["--output-dir", "small.npz"], "small.npz"),
     (["--plots-dir", "/dev/null/plots"], "/dev/null/plots"),
 ])
-def test_bad_input_gets_one_line_and_harms_nothing(evaluated, arguments, words):
+def test_bad_input_gets_one_line_and_harms_nothing(forked_script, evaluated, arguments, words):
     folder, _ = evaluated
     before = contents(folder)
-    status, _, stderr = run_evaluate(arguments, folder)
+    status, _, stderr = forked_script(arguments, folder, EVALUATE)
     assert status == 2 and words in stderr
     assert stderr.startswith("evaluate.py: error: ") and stderr.count("\n") == 1
     assert contents(folder) == before
 
 
-def test_a_damaged_classifier_is_named_with_the_remedy(evaluated, tmp_path):
+def test_a_damaged_classifier_is_named_with_the_remedy(forked_script, evaluated, tmp_path):
     folder, _ = evaluated
     os.symlink(folder / "small.npz", tmp_path / "small.npz")
     (tmp_path / "classifier.keras").write_bytes((folder / "outputs" / "classifier.keras").read_bytes()[:-1000])
     generator = str(folder / "outputs" / "generator.keras")
-    status, _, stderr = run_evaluate([*SMALL, "--generator", generator, "--output-dir", "."], tmp_path)
+    status, _, stderr = forked_script([*SMALL, "--generator", generator, "--output-dir", "."], tmp_path, EVALUATE)
     assert status == 2 and "classifier.keras" in stderr and "delete it" in stderr and stderr.count("\n") == 1
