@@ -35,15 +35,17 @@ def multiply_adds(network):
                for layer in network.layers if isinstance(layer, layers.Dense))
 
 
-def step_multiply_adds(generator, discriminator, batch_size):
+def step_multiply_adds(generator, discriminator, batch_size, wrong_labels):
     """Return the multiply-adds of all matrix products of one training step.
 
     A pass forward counts once, the gradients of the weights once more, those of the inputs once more.
-    The discriminator's two updates take all three each; generating the images for the second takes
-    one pass of the generator; the generator's update takes all three of the generator and, as the
-    discriminator is frozen there, two of the discriminator.
+    The discriminator's two updates take all three each, the second one also for its `wrong_labels`
+    real images; generating the images for the second takes one pass of the generator; the generator's
+    update takes all three of the generator and, as the discriminator is frozen there, two of the
+    discriminator.
     """
-    return batch_size * (8 * multiply_adds(discriminator) + 4 * multiply_adds(generator))
+    return ((8 * batch_size + 3 * wrong_labels) * multiply_adds(discriminator)
+            + 4 * batch_size * multiply_adds(generator))
 
 
 def matrix_contender(size=2048):
@@ -81,7 +83,8 @@ def classic_contender(settings, x_train, y_train):
     def adam(rate):
         return keras.optimizers.Adam(rate, beta_1=0.5)
 
-    generator, discriminator = cgan.build_generator(settings.latent_dim), cgan.build_discriminator(settings.dropout)
+    generator = cgan.build_generator(settings.latent_dim)
+    discriminator = cgan.build_discriminator(settings.dropout, settings.discriminator_units)
     discriminator.compile(adam(settings.discriminator_learning_rate), "binary_crossentropy")
     noise, label = keras.Input((settings.latent_dim,)), keras.Input((), dtype="int32")
     combined = keras.Model([noise, label], discriminator([generator([noise, label]), label]))
@@ -111,7 +114,7 @@ def classic_contender(settings, x_train, y_train):
 
 
 def torch_contender(settings, x_train, y_train):
-    """Return a function of the batch number: the same step in PyTorch, averaging included."""
+    """Return a function of the batch number: the same step in PyTorch, wrong labels and averaging included."""
     from torch import nn
 
     class Conditional(nn.Module):
@@ -130,31 +133,37 @@ def torch_contender(settings, x_train, y_train):
         latent_dim, *hidden(latent_dim, 256, nn.BatchNorm1d(256)), *hidden(256, 512, nn.BatchNorm1d(512)),
         *hidden(512, 1024, nn.BatchNorm1d(1024)), nn.Linear(1024, cgan.PIXELS), nn.Tanh()) for _ in range(2))
     discriminator = Conditional(
-        cgan.PIXELS, *hidden(cgan.PIXELS, 512, nn.Identity()), *hidden(512, 512, nn.Dropout(settings.dropout)),
+        cgan.PIXELS, *hidden(cgan.PIXELS, settings.discriminator_units, nn.Identity()),
+        *hidden(settings.discriminator_units, 512, nn.Dropout(settings.dropout)),
         *hidden(512, 512, nn.Dropout(settings.dropout)), nn.Linear(512, 1))
     optimizers = [torch.optim.Adam(network.parameters(), rate, betas=(0.5, 0.999)) for network, rate in (
         (discriminator, settings.discriminator_learning_rate), (generator, settings.generator_learning_rate))]
-    loss = nn.functional.binary_cross_entropy_with_logits
     images, labels = torch.from_numpy(x_train), torch.from_numpy(y_train)
+    weight = settings.wrong_label_weight
 
-    def update(optimizer, probability, target):
+    def loss(logits, target):
+        return nn.functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+
+    def update(optimizer, objective):
         optimizer.zero_grad()
-        loss(probability, torch.full((size, 1), target)).backward()
+        objective.backward()
         optimizer.step()
 
     def train(step):
         rows = torch.randint(len(images), (size,))
-        update(optimizers[0], discriminator(images[rows].float() / 127.5 - 1, labels[rows]),
-               1 - settings.label_smoothing)
+        real, right = images[rows].float() / 127.5 - 1, labels[rows]
+        update(optimizers[0], loss(discriminator(real, right), 1 - settings.label_smoothing))
         noise, wanted = torch.randn(size, latent_dim), torch.randint(cgan.DIGITS, (size,))
         generator.eval()
         with torch.no_grad():
             generated = generator(noise, wanted)
         generator.train()
-        update(optimizers[0], discriminator(generated, wanted), 0.0)
+        wrong = (right[:size // 2] + torch.randint(1, cgan.DIGITS, (size // 2,))) % cgan.DIGITS
+        logits = discriminator(torch.cat([generated, real[:size // 2].flatten(1)]), torch.cat([wanted, wrong]))
+        update(optimizers[0], (1 - weight) * loss(logits[:size], 0.0) + weight * loss(logits[size:], 0.0))
         noise, wanted = torch.randn(size, latent_dim), torch.randint(cgan.DIGITS, (size,))
         discriminator.requires_grad_(False)
-        update(optimizers[1], discriminator(generator(noise, wanted), wanted), 1.0)
+        update(optimizers[1], loss(discriminator(generator(noise, wanted), wanted), 1.0))
         discriminator.requires_grad_(True)
         with torch.no_grad():
             for average, current in zip(averaged.parameters(), generator.parameters(), strict=True):
@@ -234,7 +243,8 @@ def benchmark(settings):
         print("PyTorch is not installed, so its step is not measured.")
     seconds = time_side_by_side(contenders, settings.rounds)
     rate = 2048**3 / seconds.pop(matrix)
-    work = step_multiply_adds(training.generator, training.discriminator, settings.batch_size)
+    work = step_multiply_adds(training.generator, training.discriminator, settings.batch_size,
+                              settings.batch_size // 2)
     print(f"""
 {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, TensorFlow {tf.__version__}, \
 Keras {keras.__version__}

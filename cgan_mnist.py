@@ -159,18 +159,19 @@ def build_generator(latent_dim=100, embedding_range=1.0):
     return keras.Model([noise, label], image, name="generator")
 
 
-def build_discriminator(dropout=0.4):
+def build_discriminator(dropout=0.4, first_units=512):
     """Build the discriminator: image (n, 28, 28, 1) in [-1, 1] and label (n,), integers 0..9,
     to the probability (n, 1) that the image is real, given the label.
 
-    The label's embedding is multiplied into the flattened image.
+    The label's embedding is multiplied into the flattened image; the first of the three Dense
+    layers has `first_units`.
     """
     image = keras.Input((SIDE, SIDE, 1), name="image")
     label = keras.Input((), dtype="int32", name="label")
     pixels = layers.Flatten(name="pixels")(image)
     embedding = layers.Embedding(DIGITS, PIXELS, name="label_embedding")(label)
     x = layers.Multiply(name="pixels_times_label")([pixels, embedding])
-    x = layers.Dense(512)(x)
+    x = layers.Dense(first_units)(x)
     x = layers.LeakyReLU(negative_slope=0.2)(x)
     x = layers.Dense(512)(x)
     x = layers.LeakyReLU(negative_slope=0.2)(x)
@@ -188,7 +189,8 @@ HISTORY_COLUMNS = ("d_loss_real", "d_loss_fake", "d_loss", "g_loss", "d_probabil
 
 # What a checkpoint must share with the run that continues it; everything else may differ.
 RESUMED_SETTINGS = ("batch_size", "latent_dim", "generator_learning_rate", "discriminator_learning_rate", "dropout",
-                    "label_smoothing", "embedding_range", "averaging_decay", "seed", "train_size", "data_crc32")
+                    "discriminator_units", "label_smoothing", "wrong_label_weight", "embedding_range",
+                    "averaging_decay", "seed", "train_size", "data_crc32")
 
 
 def build_training(settings, x_train, y_train, jit_compile=True):
@@ -202,7 +204,8 @@ def build_training(settings, x_train, y_train, jit_compile=True):
     - `generator`, `averaged_generator`, `discriminator`: the networks;
     - `variables`: all that must be kept to continue bit for bit, random states included;
     - `train_on_real(rows)`: update the discriminator on the training images `rows`, int32 (batch_size,);
-    - `train_on_generated(step)`: update the discriminator on images generated for batch number `step`;
+    - `train_on_generated(rows, step)`: update the discriminator on images generated for batch number
+      `step`, and on half of the training images `rows` with wrong labels;
     - `train_generator(step)`: update the generator through the frozen discriminator;
     - `train_batch(rows, step)`: these three in this order, compiled; returns float32 (6,), HISTORY_COLUMNS.
 
@@ -214,7 +217,7 @@ def build_training(settings, x_train, y_train, jit_compile=True):
     generator = build_generator(settings.latent_dim, settings.embedding_range)
     averaged_generator = build_generator(settings.latent_dim)
     averaged_generator.set_weights(generator.get_weights())
-    discriminator = build_discriminator(settings.dropout)
+    discriminator = build_discriminator(settings.dropout, settings.discriminator_units)
     generator_optimizer = keras.optimizers.Adam(settings.generator_learning_rate, beta_1=0.5)
     discriminator_optimizer = keras.optimizers.Adam(settings.discriminator_learning_rate, beta_1=0.5)
     generator_optimizer.build(generator.trainable_variables)
@@ -225,28 +228,44 @@ def build_training(settings, x_train, y_train, jit_compile=True):
 
     def draw(step, stream):
         """Draw noise and labels that depend on nothing but the seed, the batch number and the stream."""
-        noise = tf.random.stateless_normal((batch_size, settings.latent_dim), (settings.seed, 4 * step + stream))
-        labels = tf.random.stateless_uniform((batch_size,), (settings.seed, 4 * step + stream + 1),
+        noise = tf.random.stateless_normal((batch_size, settings.latent_dim), (settings.seed, 5 * step + stream))
+        labels = tf.random.stateless_uniform((batch_size,), (settings.seed, 5 * step + stream + 1),
                                              maxval=DIGITS, dtype=tf.int32)
         return noise, labels
 
-    def train_discriminator(images, labels, target):
+    def real_images(rows):
+        return scale_images(tf.gather(x_train, rows)), tf.gather(y_train, rows)
+
+    def train_discriminator(images, labels, target, wrong_label_weight=0.0):
+        """Update the discriminator; whatever follows the first `batch_size` rows has a wrong label."""
         with tf.GradientTape() as tape:
             probability = discriminator([images, labels], training=True)
-            loss = cross_entropy(tf.fill((batch_size, 1), target), probability)
+            right, wrong = probability[:batch_size], probability[batch_size:]
+            loss = objective = cross_entropy(tf.fill((batch_size, 1), target), right)
+            if wrong_label_weight:
+                rejection = cross_entropy(tf.zeros_like(wrong), wrong)
+                objective = (1.0 - wrong_label_weight) * loss + wrong_label_weight * rejection
         variables = discriminator.trainable_variables
-        discriminator_optimizer.apply(tape.gradient(loss, variables), variables)
-        return loss, tf.reduce_mean(probability)
+        discriminator_optimizer.apply(tape.gradient(objective, variables), variables)
+        return loss, tf.reduce_mean(right)
 
     def train_on_real(rows):
         # One-sided label smoothing (Salimans et al. 2016, section 3.4): only the target for real images moves.
-        return train_discriminator(scale_images(tf.gather(x_train, rows)), tf.gather(y_train, rows),
-                                   1.0 - settings.label_smoothing)
+        return train_discriminator(*real_images(rows), 1.0 - settings.label_smoothing)
 
-    def train_on_generated(step):
+    def train_on_generated(rows, step):
         noise, labels = draw(step, 0)
         # Not in training mode, which would move the generator's BatchNormalization statistics.
-        return train_discriminator(generator([noise, labels], training=False), labels, 0.0)
+        images = generator([noise, labels], training=False)
+        if settings.wrong_label_weight:
+            # Real images with a wrong label are to be rejected, too, so that the discriminator has to compare
+            # image and label (Reed et al. 2016, Generative Adversarial Text to Image Synthesis, section 4.2).
+            other_images, right_labels = real_images(rows[:batch_size // 2])
+            shift = tf.random.stateless_uniform(right_labels.shape, (settings.seed, 5 * step + 4),
+                                                minval=1, maxval=DIGITS, dtype=tf.int32)
+            images = tf.concat([images, other_images], 0)
+            labels = tf.concat([labels, (right_labels + shift) % DIGITS], 0)
+        return train_discriminator(images, labels, 0.0, settings.wrong_label_weight)
 
     def train_generator(step):
         noise, labels = draw(step, 2)
@@ -257,7 +276,7 @@ def build_training(settings, x_train, y_train, jit_compile=True):
         generator_optimizer.apply(tape.gradient(loss, variables), variables)
         # Early on the average forgets faster, so that it does not keep the initial weights for epochs.
         done = tf.cast(step + 1, tf.float32)
-        decay = tf.minimum(settings.averaging_decay, done / (done + 9.0))
+        decay = tf.minimum(settings.averaging_decay, done / (done + 3.0))
         for average, current in zip(averaged_generator.trainable_variables, variables, strict=True):
             average.assign(decay * average + (1.0 - decay) * current)
         return loss
@@ -265,7 +284,7 @@ def build_training(settings, x_train, y_train, jit_compile=True):
     @tf.function(jit_compile=jit_compile, autograph=False)
     def train_batch(rows, step):
         loss_real, probability_real = train_on_real(rows)
-        loss_fake, probability_fake = train_on_generated(step)
+        loss_fake, probability_fake = train_on_generated(rows, step)
         g_loss = train_generator(step)
         return tf.stack([loss_real, loss_fake, (loss_real + loss_fake) / 2, g_loss, probability_real, probability_fake])
 
@@ -427,7 +446,8 @@ def train(settings):
             grid.unlink()  # of an earlier, longer run in this folder
     save_network(outputs / "generator.keras", training.averaged_generator)
     save_figure(plots / "loss_curves.png", draw_losses(history, epoch))
-    save_figure(plots / "discriminator_output.png", draw_discriminator_output(history, epoch, settings.label_smoothing))
+    save_figure(plots / "discriminator_output.png", draw_discriminator_output(
+        history, epoch, settings.label_smoothing, settings.wrong_label_weight))
     save_figure(plots / "generator.png", draw_network(training.generator))
     save_figure(plots / "discriminator.png", draw_network(training.discriminator))
     write_gif(outputs / "cgan.gif", read_grids(outputs, epoch))
@@ -563,18 +583,19 @@ def draw_losses(history, epochs):
     return figure
 
 
-def draw_discriminator_output(history, epochs, label_smoothing):
+def draw_discriminator_output(history, epochs, label_smoothing, wrong_label_weight):
     """Draw the discriminator's mean probability on real and on generated images over `epochs` epochs.
 
-    Where both kinds of images are equally frequent, the best answer is half the target for real ones
-    (Goodfellow et al. 2014, proposition 1, with the target 1 - `label_smoothing` instead of 1).
+    Where both kinds of images are equally frequent, the best answer d makes the sum of the losses
+    -(1 - `label_smoothing`) log d - `label_smoothing` log(1 - d) and -(1 - `wrong_label_weight`) log(1 - d)
+    smallest (Goodfellow et al. 2014, proposition 1, where both are 0 and the best answer is 1/2).
     """
-    undecided = (1 - label_smoothing) / 2
+    undecided = (1 - label_smoothing) / (2 - wrong_label_weight)
     figure = draw_curves(
         history, epochs, {"real images": ("d_probability_real", "tab:green"),
                           "generated images": ("d_probability_fake", "tab:red")},
         "mean probability of being real", "What the discriminator says, in its own updates", undecided,
-        f"{undecided:.3g}: the best answer to images that could be either, half the target for real ones")
+        f"{undecided:.3g}: the best answer to images that could as well be real as generated")
     figure.axes[0].set_ylim(0, 1)
     return figure
 
@@ -747,14 +768,19 @@ def parse_arguments(arguments=None):
                           help="step size of Adam for the generator")
     training.add_argument("--discriminator-learning-rate", type=positive_number, default=1e-3,
                           help="step size of Adam for the discriminator")
-    training.add_argument("--dropout", type=fraction_below(1), default=0.3,
+    training.add_argument("--dropout", type=fraction_below(1), default=0.15,
                           help="share of its activations that the discriminator drops while it trains")
+    training.add_argument("--discriminator-units", type=whole_number(1, 10**4), default=1024,
+                          help="units of the discriminator's first Dense layer; the other two have 512")
     training.add_argument("--label-smoothing", type=fraction_below(0.5), default=0.1,
                           help="how far below 1 the discriminator's target for real images is (one-sided)")
+    training.add_argument("--wrong-label-weight", type=fraction_below(1), default=0.2,
+                          help="share of real images with a wrong label in what the discriminator learns to "
+                               "reject, the rest being generated; 0 trains on generated images alone")
     training.add_argument("--embedding-range", type=positive_number, default=1.0,
                           help="the generator's label embedding starts uniform within ± this; Keras's own "
                                "default of 0.05 covers fewer of the ways in which digits are written")
-    training.add_argument("--averaging-decay", type=fraction_below(1), default=0.999,
+    training.add_argument("--averaging-decay", type=fraction_below(1), default=0.9995,
                           help="decay per batch of the running average of the generator's weights that "
                                "pictures and files show; 0 shows the last weights")
     training.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0,

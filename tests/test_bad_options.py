@@ -11,6 +11,8 @@ BAD_VALUES = [
       for value in ("0", "-0.1", "inf", "nan", "fast")),
     ("--dropout", "1"), ("--dropout", "-0.1"), ("--dropout", "nan"), ("--dropout", "some"),
     ("--label-smoothing", "0.5"), ("--label-smoothing", "-0.1"), ("--label-smoothing", "nan"),
+    ("--discriminator-units", "0"), ("--discriminator-units", "wide"),
+    ("--wrong-label-weight", "1"), ("--wrong-label-weight", "-0.1"), ("--wrong-label-weight", "nan"),
     ("--embedding-range", "0"), ("--embedding-range", "inf"), ("--embedding-range", "wide"),
     ("--averaging-decay", "1"), ("--averaging-decay", "-0.1"), ("--averaging-decay", "nan"),
     ("--seed", "-1"), ("--seed", "2147483648"), ("--seed", "0.5"),

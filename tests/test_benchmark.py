@@ -16,8 +16,8 @@ def test_multiply_adds_are_those_of_the_dense_layers():
     assert benchmark.multiply_adds(generator) == forward_g
     assert benchmark.multiply_adds(discriminator) == forward_d
     # Two full updates of the discriminator and the way through it; one pass and one full update of the generator.
-    expected = 7 * (2 * 3 * forward_d + 2 * forward_d + forward_g + 3 * forward_g)
-    assert benchmark.step_multiply_adds(generator, discriminator, 7) == expected
+    expected = 7 * (2 * 3 * forward_d + 2 * forward_d + forward_g + 3 * forward_g) + 3 * 3 * forward_d
+    assert benchmark.step_multiply_adds(generator, discriminator, 7, wrong_labels=3) == expected
 
 
 def test_the_benchmark_prints_every_contender_relative_to_the_floor_and_to_ours(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import bundled_arrays
 
-ROWS, BATCH_SIZE, EPOCHS = 3000, 64, 11
+ROWS, BATCH_SIZE, EPOCHS = 3000, 64, 6
 BATCHES = 47  # the last one has 56 images of its own and 8 that start over
 
 
@@ -16,7 +16,7 @@ def learned():
     arrays = bundled_arrays(ROWS)
     settings = cgan_mnist.parse_arguments(
         ["--train-size", str(ROWS), "--batch-size", str(BATCH_SIZE),
-         "--generator-learning-rate", "0.001", "--discriminator-learning-rate", "0.001"])
+         "--generator-learning-rate", "0.001", "--discriminator-units", "512"])
     training = cgan_mnist.build_training(settings, arrays["x_train"], arrays["y_train"].astype(np.int32))
     train_batch, epochs = training.train_batch, []
 
@@ -51,7 +51,7 @@ def test_the_label_steers_which_digit_is_drawn(learned):
     drawn_means = images.reshape(10, 50, 28, 28).mean(1)
     distances = ((drawn_means[:, np.newaxis] - real_means) ** 2).sum((2, 3))
     # By chance 1 of 10 would be nearest to its own digit.
-    assert (distances.argmin(1) == np.arange(10)).sum() >= 7
+    assert (distances.argmin(1) == np.arange(10)).sum() >= 8
 
 
 def test_the_average_has_the_batch_statistics_of_its_own_activations(learned):

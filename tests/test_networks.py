@@ -59,16 +59,16 @@ def test_the_generator_is_built_layer_by_layer_as_described(latent_dim):
     assert network.input_shape == [(None, latent_dim), (None,)] and network.output_shape == (None, 28, 28, 1)
 
 
-@pytest.mark.parametrize("dropout", [0.4, 0.0])
-def test_the_discriminator_is_built_layer_by_layer_as_described(dropout):
-    network = cgan_mnist.build_discriminator(dropout)
+@pytest.mark.parametrize(("dropout", "first_units"), [(0.4, 512), (0.0, 1024)])
+def test_the_discriminator_is_built_layer_by_layer_as_described(dropout, first_units):
+    network = cgan_mnist.build_discriminator(dropout, first_units)
     layers = describe(network)
     assert sorted(layers[:4], key=repr) == sorted(
         [("InputLayer", ("image", (None, 28, 28, 1))), ("InputLayer", ("label", (None,))),
          ("Flatten", None), ("Embedding", (10, 784))], key=repr)
     assert layers[4:] == [
         ("Multiply", None),
-        ("Dense", (512, "linear")), ("LeakyReLU", 0.2),
+        ("Dense", (first_units, "linear")), ("LeakyReLU", 0.2),
         ("Dense", (512, "linear")), ("LeakyReLU", 0.2), ("Dropout", dropout),
         ("Dense", (512, "linear")), ("LeakyReLU", 0.2), ("Dropout", dropout),
         ("Dense", (1, "sigmoid"))]

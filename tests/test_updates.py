@@ -38,12 +38,14 @@ def training():
     return start(["--batch-size", "64"])
 
 
-@pytest.mark.parametrize("update, argument", [("train_on_real", np.arange(64, dtype=np.int32)),
-                                              ("train_on_generated", np.int32(0))])
-def test_an_update_of_the_discriminator_leaves_the_generator_bit_identical(training, update, argument):
+ROWS, FIRST = cgan_mnist.tf.range(64), cgan_mnist.tf.constant(0)
+
+
+@pytest.mark.parametrize("update, arguments", [("train_on_real", [ROWS]), ("train_on_generated", [ROWS, FIRST])])
+def test_an_update_of_the_discriminator_leaves_the_generator_bit_identical(training, update, arguments):
     generators = (training.generator, training.averaged_generator)
     generators_before, discriminator_before = weights(*generators), weights(training.discriminator)
-    getattr(training, update)(cgan_mnist.tf.constant(argument))
+    getattr(training, update)(*arguments)
     assert_identical(generators_before, weights(*generators))
     assert_all_changed(discriminator_before, weights(training.discriminator))
 
@@ -113,9 +115,32 @@ def test_the_loss_on_real_images_is_taken_against_the_smoothed_target(decided):
 
 def test_the_loss_on_generated_images_is_taken_against_zero(decided):
     probability = predict_uniformly(decided)
-    loss, mean_probability = map(float, decided.train_on_generated(cgan_mnist.tf.constant(0)))
+    loss, mean_probability = map(float, decided.train_on_generated(ROWS, FIRST))
     assert loss == pytest.approx(cross_entropy(0, probability), rel=1e-4)
     assert mean_probability == pytest.approx(probability.mean(), rel=1e-4)
+
+
+def gap_between_right_and_wrong_labels(weight):
+    """Train a discriminator on 256 real images; return how much more it believes their labels than wrong ones."""
+    arrays = bundled_arrays(256)
+    images = arrays["x_train"][..., np.newaxis] / np.float32(127.5) - 1
+    training = start(["--batch-size", "64", "--wrong-label-weight", weight])
+
+    @cgan_mnist.tf.function(autograph=False)
+    def update(rows, step):
+        training.train_on_real(rows)
+        training.train_on_generated(rows, step)
+
+    for step in range(100):
+        update(cgan_mnist.tf.range(64) + step % 4 * 64, cgan_mnist.tf.constant(step))
+    right, wrong = (training.discriminator([images, labels], training=False).numpy().mean()
+                    for labels in (arrays["y_train"], (arrays["y_train"] + 1) % 10))
+    return right - wrong
+
+
+def test_the_discriminator_learns_to_reject_real_images_with_a_wrong_label():
+    with_wrong_labels, without = gap_between_right_and_wrong_labels("0.2"), gap_between_right_and_wrong_labels("0")
+    assert with_wrong_labels > 0.3 and with_wrong_labels > 3 * without
 
 
 def test_the_loss_of_the_generator_is_taken_against_one(decided):
@@ -138,7 +163,7 @@ def test_the_compiled_batch_is_the_three_updates_in_order():
     # Without XLA, whose random numbers are others.
     single, compiled = start(arguments, jit_compile=False), start(arguments, jit_compile=False)
     loss_real, probability_real = map(float, single.train_on_real(rows))
-    loss_fake, probability_fake = map(float, single.train_on_generated(step))
+    loss_fake, probability_fake = map(float, single.train_on_generated(rows, step))
     g_loss = float(single.train_generator(step))
     history = compiled.train_batch(rows, step).numpy()
     assert history == pytest.approx([loss_real, loss_fake, (loss_real + loss_fake) / 2, g_loss,
