@@ -21,9 +21,10 @@ def assert_stopped(result, folder, name):
     assert not list(folder.rglob(".partial-*"))
 
 
-def test_a_failing_checkpoint_leaves_the_previous_one_from_which_the_run_continues(tmp_path, finished_run):
+def test_a_failing_checkpoint_leaves_the_previous_one_from_which_the_run_continues(
+        forked_script, tmp_path, finished_run):
     command = [*SMALL_RUN, "--epochs", str(EPOCHS), "--resume"]
-    assert run_script([*SMALL_RUN, "--epochs", "1"], tmp_path)[0] == 0
+    assert forked_script([*SMALL_RUN, "--epochs", "1"], tmp_path)[0] == 0
     before = (tmp_path / "outputs" / "checkpoint.npz").read_bytes()
     assert_stopped(limited(command, tmp_path, 10_000_000), tmp_path, "checkpoint.npz")
     assert (tmp_path / "outputs" / "checkpoint.npz").read_bytes() == before
