@@ -189,8 +189,8 @@ HISTORY_COLUMNS = ("d_loss_real", "d_loss_fake", "d_loss", "g_loss", "d_probabil
 
 # What a checkpoint must share with the run that continues it; everything else may differ.
 RESUMED_SETTINGS = ("batch_size", "latent_dim", "generator_learning_rate", "discriminator_learning_rate", "dropout",
-                    "discriminator_units", "label_smoothing", "wrong_label_weight", "embedding_range",
-                    "averaging_decay", "seed", "train_size", "data_crc32")
+                    "discriminator_units", "label_smoothing", "wrong_label_weight", "mode_seeking_weight",
+                    "embedding_range", "averaging_decay", "seed", "train_size", "data_crc32")
 
 
 def build_training(settings, x_train, y_train, jit_compile=True):
@@ -269,11 +269,23 @@ def build_training(settings, x_train, y_train, jit_compile=True):
 
     def train_generator(step):
         noise, labels = draw(step, 2)
+        half = batch_size // 2
+        if settings.mode_seeking_weight:
+            labels = tf.concat([labels[:-half], labels[:half]], 0)  # the two halves draw the same digits
+
+        def distances(batch):
+            return tf.reduce_mean(tf.reshape(tf.abs(batch[:half] - batch[-half:]), (half, -1)), axis=1)
+
         variables = generator.trainable_variables
         with tf.GradientTape() as tape:
-            probability = discriminator([generator([noise, labels], training=True), labels], training=True)
-            loss = cross_entropy(tf.ones((batch_size, 1)), probability)
-        generator_optimizer.apply(tape.gradient(loss, variables), variables)
+            images = generator([noise, labels], training=True)
+            loss = objective = cross_entropy(tf.ones((batch_size, 1)), discriminator([images, labels], training=True))
+            if settings.mode_seeking_weight:
+                # Other noise should give another image of the digit (Mao et al. 2019, Mode Seeking Generative
+                # Adversarial Networks for Diverse Image Synthesis, https://arxiv.org/abs/1903.05628).
+                sameness = distances(noise) / (distances(images) + 1e-3)  # the sum never divides by 0
+                objective += settings.mode_seeking_weight * tf.reduce_mean(sameness)
+        generator_optimizer.apply(tape.gradient(objective, variables), variables)
         # Early on the average forgets faster, so that it does not keep the initial weights for epochs.
         done = tf.cast(step + 1, tf.float32)
         decay = tf.minimum(settings.averaging_decay, done / (done + 3.0))
@@ -762,25 +774,28 @@ def parse_arguments(arguments=None):
                           help="full passes over the training images")
     training.add_argument("--batch-size", type=whole_number(2, 10**6), default=64,
                           help="images per update; larger is faster per image but updates less often")
-    training.add_argument("--latent-dim", type=whole_number(1, 10**4), default=100,
+    training.add_argument("--latent-dim", type=whole_number(1, 10**4), default=200,
                           help="length of the noise vector from which a digit is generated")
-    training.add_argument("--generator-learning-rate", type=positive_number, default=5e-4,
+    training.add_argument("--generator-learning-rate", type=positive_number, default=3.5e-4,
                           help="step size of Adam for the generator")
     training.add_argument("--discriminator-learning-rate", type=positive_number, default=1e-3,
                           help="step size of Adam for the discriminator")
-    training.add_argument("--dropout", type=fraction_below(1), default=0.15,
+    training.add_argument("--dropout", type=fraction_below(1), default=0.0,
                           help="share of its activations that the discriminator drops while it trains")
     training.add_argument("--discriminator-units", type=whole_number(1, 10**4), default=1024,
                           help="units of the discriminator's first Dense layer; the other two have 512")
     training.add_argument("--label-smoothing", type=fraction_below(0.5), default=0.1,
                           help="how far below 1 the discriminator's target for real images is (one-sided)")
-    training.add_argument("--wrong-label-weight", type=fraction_below(1), default=0.2,
+    training.add_argument("--wrong-label-weight", type=fraction_below(1), default=0.1,
                           help="share of real images with a wrong label in what the discriminator learns to "
                                "reject, the rest being generated; 0 trains on generated images alone")
+    training.add_argument("--mode-seeking-weight", type=fraction_below(100), default=0.15,
+                          help="weight of the term that makes the generator draw a digit in different ways "
+                               "from different noise; 0 for none")
     training.add_argument("--embedding-range", type=positive_number, default=1.0,
                           help="the generator's label embedding starts uniform within ± this; Keras's own "
                                "default of 0.05 covers fewer of the ways in which digits are written")
-    training.add_argument("--averaging-decay", type=fraction_below(1), default=0.9995,
+    training.add_argument("--averaging-decay", type=fraction_below(1), default=0.9997,
                           help="decay per batch of the running average of the generator's weights that "
                                "pictures and files show; 0 shows the last weights")
     training.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0,

@@ -61,7 +61,7 @@ def test_the_average_has_the_batch_statistics_of_its_own_activations(learned):
     for before, after in zip(weights, generator.trainable_variables, strict=True):
         np.testing.assert_array_equal(before, after.numpy())
     normalizations = [layer for layer in generator.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    noise = np.random.default_rng(1).standard_normal((5000, 100), np.float32)
+    noise = np.random.default_rng(1).standard_normal((5000, generator.inputs[0].shape[1]), np.float32)
     # Only the first one has an input that does not depend on how another one normalizes.
     activations = keras.Model(generator.inputs, normalizations[0].input)([noise, np.arange(5000) % 10]).numpy()
     mean, variance = normalizations[0].moving_mean.numpy(), normalizations[0].moving_variance.numpy()

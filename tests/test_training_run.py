@@ -115,7 +115,7 @@ def test_the_settings_file_tells_all_that_repeats_the_run(finished_run):
 def test_the_generator_file_loads_with_keras_alone_and_draws_images(finished_run):
     generator = keras.models.load_model(finished_run / "outputs" / "generator.keras")
     assert [tensor.name for tensor in generator.inputs] == ["noise", "label"]
-    noise = np.random.default_rng(0).standard_normal((10, 100), np.float32)
+    noise = np.random.default_rng(0).standard_normal((10, *generator.inputs[0].shape[1:]), np.float32)
     images = generator([noise, np.arange(10)], training=False).numpy()
     assert images.shape == (10, 28, 28, 1)
     assert -1 <= images.min() < 0 < images.max() <= 1

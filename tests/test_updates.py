@@ -147,6 +147,38 @@ def test_the_discriminator_learns_to_reject_real_images_with_a_wrong_label():
     assert with_wrong_labels > 0.3 and with_wrong_labels > 3 * without
 
 
+def train_generator_alone(weight):
+    """Train a generator whose discriminator is indifferent; return its training and the weights it started with."""
+    training = start(["--batch-size", "65", "--mode-seeking-weight", weight, "--generator-learning-rate", "0.002"])
+    kernel = training.discriminator.get_layer("probability").kernel
+    kernel.assign(np.zeros(kernel.shape, np.float32))
+    before = [variable.numpy() for variable in training.generator.trainable_variables]
+    update = cgan_mnist.tf.function(training.train_generator, autograph=False)
+    for step in range(30):
+        update(cgan_mnist.tf.constant(step))
+    return training, before
+
+
+def distance_within_a_digit(generator):
+    """Return how far two images of the same digit are apart on average, in [0, 2]."""
+    cgan_mnist.recalibrate(generator, 0)
+    images = cgan_mnist.generate_images(generator, np.tile(np.arange(10), 20), 0).reshape(2, -1)
+    return np.abs(images[0] - images[1]).mean()
+
+
+def test_mode_seeking_alone_sets_images_of_the_same_digit_apart():
+    training, before = train_generator_alone("0.5")
+    reached = distance_within_a_digit(training.generator)
+    for variable, value in zip(training.generator.trainable_variables, before, strict=True):
+        variable.assign(value)
+    assert reached > 1.1 * distance_within_a_digit(training.generator)
+
+
+def test_without_mode_seeking_an_indifferent_discriminator_teaches_nothing():
+    training, before = train_generator_alone("0")
+    assert_identical(before, [variable.numpy() for variable in training.generator.trainable_variables])
+
+
 def test_the_loss_of_the_generator_is_taken_against_one(decided):
     probability = predict_uniformly(decided)
     loss = float(decided.train_generator(cgan_mnist.tf.constant(0)))
