@@ -55,6 +55,36 @@ def matrix_contender(size=2048):
     return lambda step: product(a, b)
 
 
+def products_contender(generator, discriminator, batch_size, wrong_labels):
+    """Return a function of the batch number: the matrix products of one training step, with nothing between them.
+
+    They are compiled as the step is, and read and write as much, but no other work is done.
+    """
+    kernels_g, kernels_d = ([layer.kernel for layer in network.layers if isinstance(layer, layers.Dense)]
+                            for network in (generator, discriminator))
+
+    def multiply(x, kernels):
+        for kernel in kernels:
+            x = tf.matmul(x, kernel)
+        return x
+
+    def gradients(x, kernels, trained):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            total = tf.nn.l2_loss(multiply(x, kernels))
+        return tape.gradient(total, [x, *trained])
+
+    real = tf.random.stateless_normal((batch_size, cgan.PIXELS), (0, 0))
+    noise, other_noise = tf.random.stateless_normal((2, batch_size, generator.inputs[0].shape[1]), (0, 1))
+
+    @tf.function(jit_compile=True, autograph=False)
+    def products(real, noise, other_noise):
+        rejected = tf.concat([multiply(noise, kernels_g), real[:wrong_labels]], 0)
+        return (gradients(real, kernels_d, kernels_d) + gradients(rejected, kernels_d, kernels_d)
+                + gradients(other_noise, kernels_g + kernels_d, kernels_g))
+    return lambda step: products(real, noise, other_noise)[0]
+
+
 def step_contender(settings, x_train, y_train, jit_compile):
     """Return (function of the batch number, training): the training step of `cgan_mnist.py`."""
     training = cgan.build_training(settings, x_train, y_train, jit_compile)
@@ -114,7 +144,7 @@ def classic_contender(settings, x_train, y_train):
 
 
 def torch_contender(settings, x_train, y_train):
-    """Return a function of the batch number: the same step in PyTorch, wrong labels and averaging included."""
+    """Return a function of the batch number: the same step in PyTorch, with all its means and averaging."""
     from torch import nn
 
     class Conditional(nn.Module):
@@ -139,7 +169,10 @@ def torch_contender(settings, x_train, y_train):
     optimizers = [torch.optim.Adam(network.parameters(), rate, betas=(0.5, 0.999)) for network, rate in (
         (discriminator, settings.discriminator_learning_rate), (generator, settings.generator_learning_rate))]
     images, labels = torch.from_numpy(x_train), torch.from_numpy(y_train)
-    weight = settings.wrong_label_weight
+    weight, half = settings.wrong_label_weight, size // 2
+
+    def distances(batch):
+        return (batch[:half] - batch[-half:]).abs().mean(1)
 
     def loss(logits, target):
         return nn.functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
@@ -158,12 +191,15 @@ def torch_contender(settings, x_train, y_train):
         with torch.no_grad():
             generated = generator(noise, wanted)
         generator.train()
-        wrong = (right[:size // 2] + torch.randint(1, cgan.DIGITS, (size // 2,))) % cgan.DIGITS
-        logits = discriminator(torch.cat([generated, real[:size // 2].flatten(1)]), torch.cat([wanted, wrong]))
+        wrong = (right[:half] + torch.randint(1, cgan.DIGITS, (half,))) % cgan.DIGITS
+        logits = discriminator(torch.cat([generated, real[:half].flatten(1)]), torch.cat([wanted, wrong]))
         update(optimizers[0], (1 - weight) * loss(logits[:size], 0.0) + weight * loss(logits[size:], 0.0))
         noise, wanted = torch.randn(size, latent_dim), torch.randint(cgan.DIGITS, (size,))
+        wanted = torch.cat([wanted[:-half], wanted[:half]])
         discriminator.requires_grad_(False)
-        update(optimizers[1], loss(discriminator(generator(noise, wanted), wanted), 1.0))
+        generated = generator(noise, wanted)
+        sameness = (distances(noise) / (distances(generated) + 1e-3)).mean()
+        update(optimizers[1], loss(discriminator(generated, wanted), 1.0) + settings.mode_seeking_weight * sameness)
         discriminator.requires_grad_(True)
         with torch.no_grad():
             for average, current in zip(averaged.parameters(), generator.parameters(), strict=True):
@@ -232,7 +268,8 @@ def benchmark(settings):
     (x_train, y_train), _ = cgan.load_data()
     step, training = step_contender(defaults, x_train, y_train, jit_compile=True)
     ours, matrix = "cgan_mnist.py", "matrix product"
-    contenders = {matrix: matrix_contender(), ours: step,
+    sizes = training.generator, training.discriminator, settings.batch_size, settings.batch_size // 2
+    contenders = {matrix: matrix_contender(), "its matrix products": products_contender(*sizes), ours: step,
                   "without XLA": step_contender(defaults, x_train, y_train, jit_compile=False)[0],
                   "uncompiled": eager_contender(defaults, x_train, y_train),
                   "classic Keras loop": classic_contender(defaults, x_train, y_train)}
@@ -243,8 +280,7 @@ def benchmark(settings):
         print("PyTorch is not installed, so its step is not measured.")
     seconds = time_side_by_side(contenders, settings.rounds)
     rate = 2048**3 / seconds.pop(matrix)
-    work = step_multiply_adds(training.generator, training.discriminator, settings.batch_size,
-                              settings.batch_size // 2)
+    work = step_multiply_adds(*sizes)
     print(f"""
 {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, TensorFlow {tf.__version__}, \
 Keras {keras.__version__}
