@@ -1,6 +1,6 @@
 """Run a script once for every line on stdin, each time in a new process, but import TensorFlow only once.
 
-A line is JSON: [script, arguments, folder, file for stdout, file for stderr]; the answer is a line with the exit status.
+A line is JSON, [script, arguments, folder, file for stdout, file for stderr]; the answer is the exit status.
 """
 
 import json

@@ -9,7 +9,7 @@ import cgan_mnist
 import imageio.v3 as iio
 import keras
 import numpy as np
-from helpers import BATCHES, EPOCHS
+from helpers import BATCHES, EPOCHS, SMALL_RUN
 
 HEADER = "epoch,batch,d_loss_real,d_loss_fake,d_loss,g_loss,d_probability_real,d_probability_fake"
 
@@ -103,7 +103,7 @@ def test_the_plots_are_pictures_of_readable_size(finished_run):
 
 def test_the_settings_file_tells_all_that_repeats_the_run(finished_run):
     recorded = json.loads((finished_run / "outputs" / "settings.json").read_text())
-    options = vars(cgan_mnist.parse_arguments(["--train-size", "256", "--batch-size", "64", "--epochs", "3"]))
+    options = vars(cgan_mnist.parse_arguments([*SMALL_RUN, "--epochs", str(EPOCHS)]))
     for name in options.keys() - {"generate", "samples", "generator", "resume"}:
         assert recorded[name] == options[name]
     for name in ("tensorflow", "keras", "numpy", "matplotlib", "imageio"):
