@@ -133,12 +133,12 @@ def scale_images(images):
 # -------------------------------------------------------------------------------------------- networks
 
 
-def build_generator(latent_dim=100, embedding_range=1.0):
+def build_generator(latent_dim=100, embedding_range=0.05):
     """Build the generator: noise (n, latent_dim), standard normal, and label (n,), integers 0..9,
     to images (n, 28, 28, 1) in [-1, 1].
 
     The label's embedding, which starts uniform within ± `embedding_range`, is multiplied into the
-    noise; BatchNormalization has momentum 0.8.
+    noise; BatchNormalization has momentum 0.8. The defaults are those of the coursework's text and of Keras.
     """
     noise = keras.Input((latent_dim,), name="noise")
     label = keras.Input((), dtype="int32", name="label")
@@ -164,7 +164,7 @@ def build_discriminator(dropout=0.4, first_units=512):
     to the probability (n, 1) that the image is real, given the label.
 
     The label's embedding is multiplied into the flattened image; the first of the three Dense
-    layers has `first_units`.
+    layers has `first_units`. The defaults are those of the coursework's text.
     """
     image = keras.Input((SIDE, SIDE, 1), name="image")
     label = keras.Input((), dtype="int32", name="label")
@@ -205,8 +205,9 @@ def build_training(settings, x_train, y_train, jit_compile=True):
     - `variables`: all that must be kept to continue bit for bit, random states included;
     - `train_on_real(rows)`: update the discriminator on the training images `rows`, int32 (batch_size,);
     - `train_on_generated(rows, step)`: update the discriminator on images generated for batch number
-      `step`, and on half of the training images `rows` with wrong labels;
-    - `train_generator(step)`: update the generator through the frozen discriminator;
+      `step` and, unless their weight is 0, on half of the training images `rows` with wrong labels;
+    - `train_generator(step)`: update the generator through the frozen discriminator, and its average;
+      the loss that it returns is the cross-entropy, without the term of mode seeking;
     - `train_batch(rows, step)`: these three in this order, compiled; returns float32 (6,), HISTORY_COLUMNS.
 
     Frozen means that only the gradients of a network's own variables are taken and applied. The
@@ -283,7 +284,7 @@ def build_training(settings, x_train, y_train, jit_compile=True):
             if settings.mode_seeking_weight:
                 # Other noise should give another image of the digit (Mao et al. 2019, Mode Seeking Generative
                 # Adversarial Networks for Diverse Image Synthesis, https://arxiv.org/abs/1903.05628).
-                sameness = distances(noise) / (distances(images) + 1e-3)  # the sum never divides by 0
+                sameness = distances(noise) / (distances(images) + 1e-3)  # 1e-3 for identical images
                 objective += settings.mode_seeking_weight * tf.reduce_mean(sameness)
         generator_optimizer.apply(tape.gradient(objective, variables), variables)
         # Early on the average forgets faster, so that it does not keep the initial weights for epochs.

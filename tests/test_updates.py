@@ -34,8 +34,8 @@ def assert_all_changed(before, after):
 
 @pytest.fixture(scope="module")
 def training():
-    """A training with the script's own dropout and smoothing, whose tests care only for what changes."""
-    return start(["--batch-size", "64"])
+    """A training with dropout and else the script's own settings, whose tests care only for what changes."""
+    return start(["--batch-size", "64", "--dropout", "0.2"])
 
 
 ROWS, FIRST = cgan_mnist.tf.range(64), cgan_mnist.tf.constant(0)
@@ -147,11 +147,18 @@ def test_the_discriminator_learns_to_reject_real_images_with_a_wrong_label():
     assert with_wrong_labels > 0.3 and with_wrong_labels > 3 * without
 
 
-def train_generator_alone(weight):
-    """Train a generator whose discriminator is indifferent; return its training and the weights it started with."""
-    training = start(["--batch-size", "65", "--mode-seeking-weight", weight, "--generator-learning-rate", "0.002"])
+def start_indifferent(arguments):
+    """Build a training whose discriminator answers all images alike."""
+    training = start(arguments)
     kernel = training.discriminator.get_layer("probability").kernel
     kernel.assign(np.zeros(kernel.shape, np.float32))
+    return training
+
+
+def train_generator_alone(weight):
+    """Train a generator by mode seeking alone; return its training and the weights it started with."""
+    training = start_indifferent(
+        ["--batch-size", "65", "--mode-seeking-weight", weight, "--generator-learning-rate", "0.002"])
     before = [variable.numpy() for variable in training.generator.trainable_variables]
     update = cgan_mnist.tf.function(training.train_generator, autograph=False)
     for step in range(30):
@@ -172,6 +179,15 @@ def test_mode_seeking_alone_sets_images_of_the_same_digit_apart():
     for variable, value in zip(training.generator.trainable_variables, before, strict=True):
         variable.assign(value)
     assert reached > 1.1 * distance_within_a_digit(training.generator)
+
+
+@pytest.mark.parametrize("seed", ["0", "1", "2"])
+def test_mode_seeking_compares_images_of_the_same_digit_alone(seed):
+    training = start_indifferent(["--batch-size", "4", "--seed", seed])
+    embedding = training.generator.get_layer("label_embedding").embeddings
+    before = embedding.numpy()
+    training.train_generator(cgan_mnist.tf.constant(0))
+    assert 1 <= (embedding.numpy() != before).any(axis=1).sum() <= 2  # four images, two pairs
 
 
 def test_without_mode_seeking_an_indifferent_discriminator_teaches_nothing():
