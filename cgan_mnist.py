@@ -216,7 +216,7 @@ def build_training(settings, x_train, y_train, jit_compile=True):
     """
     keras.utils.set_random_seed(settings.seed)  # the initial weights and the dropout masks
     generator = build_generator(settings.latent_dim, settings.embedding_range)
-    averaged_generator = build_generator(settings.latent_dim)
+    averaged_generator = build_generator(settings.latent_dim, settings.embedding_range)
     averaged_generator.set_weights(generator.get_weights())
     discriminator = build_discriminator(settings.dropout, settings.discriminator_units)
     generator_optimizer = keras.optimizers.Adam(settings.generator_learning_rate, beta_1=0.5)
