@@ -369,10 +369,13 @@ def recalibrate(generator, seed):
     Averaging the statistics of the weights that were averaged would give those of no network at all.
     With momentum 0.8, 30 batches leave 0.8^30 = 0.1% of the old statistics.
     """
-    latent_dim = generator.inputs[0].shape[1]
-    for number in range(30):
-        noise = tf.random.stateless_normal((250, latent_dim), (seed, -1 - number))
+    @tf.function(autograph=False)
+    def update_statistics(number):
+        noise = tf.random.stateless_normal((250, generator.inputs[0].shape[1]), (seed, -1 - number))
         generator([noise, tf.range(250) % DIGITS], training=True)
+
+    for number in range(30):
+        update_statistics(tf.constant(number))
 
 
 def train_epoch(training, settings, epoch):
