@@ -780,7 +780,7 @@ def parse_arguments(arguments=None):
                           help="images per update; larger is faster per image but updates less often")
     training.add_argument("--latent-dim", type=whole_number(1, 10**4), default=200,
                           help="length of the noise vector from which a digit is generated")
-    training.add_argument("--generator-learning-rate", type=positive_number, default=3.5e-4,
+    training.add_argument("--generator-learning-rate", type=positive_number, default=3e-4,
                           help="step size of Adam for the generator")
     training.add_argument("--discriminator-learning-rate", type=positive_number, default=1e-3,
                           help="step size of Adam for the discriminator")
@@ -799,7 +799,7 @@ def parse_arguments(arguments=None):
     training.add_argument("--embedding-range", type=positive_number, default=1.0,
                           help="the generator's label embedding starts uniform within ± this; Keras's own "
                                "default of 0.05 covers fewer of the ways in which digits are written")
-    training.add_argument("--averaging-decay", type=fraction_below(1), default=0.9997,
+    training.add_argument("--averaging-decay", type=fraction_below(1), default=0.9998,
                           help="decay per batch of the running average of the generator's weights that "
                                "pictures and files show; 0 shows the last weights")
     training.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0,
