@@ -51,7 +51,7 @@ def matrix_contender(size=2048):
     """Return a function that multiplies two float32 matrices (size, size)."""
     a, b = tf.random.stateless_normal((2, size, size), (0, 0))
     product = tf.function(tf.matmul)
-    return lambda step: product(a, b)
+    return lambda step: product(a, b)[0, 0]  # whoever waits for the result copies it
 
 
 def products_contender(generator, discriminator, batch_size, wrong_labels):
@@ -242,12 +242,17 @@ cgan.build_training(settings, x_train, y_train).train_batch(tf.range(settings.ba
 
 
 def time_command(*arguments):
-    """Run Python with `arguments` in a temporary folder and return the seconds that it took."""
+    """Run Python with `arguments` in a temporary folder and return the seconds that it took.
+
+    Raises OSError if it fails, after what it wrote to stderr itself.
+    """
     here = str(Path(__file__).resolve().parent)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, *arguments], cwd=folder, env={**os.environ, "PYTHONPATH": here},
-                       stdout=subprocess.DEVNULL, check=True)
+        status = subprocess.run([sys.executable, *arguments], cwd=folder, env={**os.environ, "PYTHONPATH": here},
+                                stdout=subprocess.DEVNULL).returncode
+    if status:
+        raise OSError(f"a measured command ended with status {status}")
     return time.perf_counter() - started
 
 

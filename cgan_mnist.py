@@ -28,6 +28,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user's Keras is set to: the training step is TensorFlow's
 
 
 @contextlib.contextmanager
@@ -121,8 +122,9 @@ def load_data(path=None):
             raise InputError(f"{path}: x_{part} and y_{part} have no rows, give at least one image")
         if y.min() < 0 or y.max() >= DIGITS:
             raise InputError(f"{path}: y_{part} has labels from {y.min()} to {y.max()}, they must be 0 to 9")
-    return ((arrays["x_train"], arrays["y_train"].astype(np.int32)),
-            (arrays["x_test"], arrays["y_test"].astype(np.int32)))
+    # An npz may hold arrays in Fortran's order, of which no checksum can be taken.
+    return ((np.ascontiguousarray(arrays["x_train"]), arrays["y_train"].astype(np.int32)),
+            (np.ascontiguousarray(arrays["x_test"]), arrays["y_test"].astype(np.int32)))
 
 
 def scale_images(images):
@@ -212,7 +214,7 @@ def build_training(settings, x_train, y_train, jit_compile=True):
 
     Frozen means that only the gradients of a network's own variables are taken and applied. The
     `trainable` flag of older scripts would not do: on Keras 3, `compile` keeps no snapshot of it,
-    and the discriminator would silently stay untrained.
+    and the discriminator would stay untrained, with no more than a warning.
     """
     keras.utils.set_random_seed(settings.seed)  # the initial weights and the dropout masks
     generator = build_generator(settings.latent_dim, settings.embedding_range)
@@ -287,7 +289,7 @@ def build_training(settings, x_train, y_train, jit_compile=True):
                 sameness = distances(noise) / (distances(images) + 1e-3)  # 1e-3 for identical images
                 objective += settings.mode_seeking_weight * tf.reduce_mean(sameness)
         generator_optimizer.apply(tape.gradient(objective, variables), variables)
-        # Early on the average forgets faster, so that it does not keep the initial weights for epochs.
+        # The decay rises to its setting, so that the average does not keep the initial weights for epochs.
         done = tf.cast(step + 1, tf.float32)
         decay = tf.minimum(settings.averaging_decay, done / (done + 3.0))
         for average, current in zip(averaged_generator.trainable_variables, variables, strict=True):
@@ -415,7 +417,7 @@ def train(settings):
     x_train, y_train = x_train[:settings.train_size], y_train[:settings.train_size]
     outputs, plots = Path(settings.output_dir), Path(settings.plots_dir)
 
-    record = {name: value for name, value in vars(settings).items() if name not in GENERATING_OPTIONS}
+    record = {name: value for name, value in vars(settings).items() if name not in UNRECORDED_OPTIONS}
     record["data_crc32"] = zlib.crc32(y_train, zlib.crc32(x_train))
     epoch, seconds, history, values = 0, 0.0, np.empty((0, len(HISTORY_COLUMNS)), np.float32), None
     if settings.resume:
@@ -657,7 +659,7 @@ def draw_network(network):
 
 # ---------------------------------------------------------------------------------------- command line
 
-GENERATING_OPTIONS = ("generate", "samples", "generator", "resume")
+UNRECORDED_OPTIONS = ("generate", "samples", "generator", "resume")
 
 
 def open_folder(path):
@@ -716,7 +718,8 @@ def load_generator(path):
         raise InputError(f"there is no generator {path}; {remedy}")
     return load_network(path, lambda network: (
         len(network.inputs) == 2 and len(network.inputs[0].shape) == 2 and len(network.inputs[1].shape) == 1
-        and network.output_shape == (None, SIDE, SIDE, 1)), remedy)
+        and network.output_shape == (None, SIDE, SIDE, 1)
+        and {"label_embedding", "noise_times_label"} <= {layer.name for layer in network.layers}), remedy)
 
 
 def generate(settings):
@@ -801,9 +804,11 @@ def parse_arguments(arguments=None):
                                "default of 0.05 covers fewer of the ways in which digits are written")
     training.add_argument("--averaging-decay", type=fraction_below(1), default=0.9998,
                           help="decay per batch of the running average of the generator's weights that "
-                               "pictures and files show; 0 shows the last weights")
+                               "pictures and files show; in batch n it is n / (n + 3) as long as that is "
+                               "less; 0 shows the last weights")
     training.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0,
-                          help="start of all random numbers: the same seed repeats a run bit for bit")
+                          help="start of all random numbers: the same seed repeats a run bit for bit, and another "
+                               "one draws other digits with --generate")
     training.add_argument("--train-size", type=whole_number(2, 10**9), metavar="N",
                           help="use only the first N training images, to try things out")
     files = parser.add_argument_group("files")
@@ -823,7 +828,10 @@ def parse_arguments(arguments=None):
                          help="rows of the picture, each from other noise")
     drawing.add_argument("--generator", metavar="FILE",
                          help="trained generator to draw with, OUTPUT_DIR/generator.keras if not given")
-    return parser.parse_args(arguments)
+    settings = parser.parse_args(arguments)
+    if not settings.generate and (settings.generator or settings.samples > 1):
+        parser.error("--samples and --generator need --generate DIGITS; without it the script would train")
+    return settings
 
 
 def run(work, advice=lambda: ""):

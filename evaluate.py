@@ -12,6 +12,7 @@ import json
 import sys
 import time
 import zlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import cgan_mnist as cgan
@@ -38,7 +39,7 @@ def frechet_distance(a, b):
     """Return the Fréchet distance between Gaussians fitted to the features a (n, d) and b (m, d).
 
     |mean_a - mean_b|² + trace(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)), at least 0 and 0 for equal
-    moments (Heusel et al. 2017, https://arxiv.org/abs/1706.08500, section 1). The trace of the root
+    moments (Heusel et al. 2017, https://arxiv.org/abs/1706.08500, equation 6). The trace of the root
     is the sum of the roots of the eigenvalues of cov_a^(1/2) cov_b cov_a^(1/2), which is symmetric.
     """
     a, b = a.astype(np.float64), b.astype(np.float64)
@@ -177,9 +178,10 @@ def choose_sigma(held_out, centers):
 def prepare_comparison(x_train, y_train, x_test, y_test, classifier, samples):
     """Return a namespace with all that generated images are compared to.
 
-    `train_pixels`, `test_pixels` (n, 784) and `held_out_pixels`, in [0, 1]; `test_features` (n, 128)
-    and `test_labels` (n,); `images` (samples, 28, 28, 1) and `labels` (samples,), training images
-    in equal numbers per digit; `distances` (n,) from the test images to their nearest training image.
+    `train_pixels`, `test_pixels` (n, 784) and `held_out_pixels`, in [0, 1]; `test_features` (n, 128),
+    `test_seen` (n,), the digits that the classifier sees, and `test_labels` (n,); `images`
+    (samples, 28, 28, 1) and `labels` (samples,), training images in equal numbers per digit;
+    `distances` (n,) from the test images to their nearest training image.
     Raises InputError if the data has too few images.
     """
     per_digit = samples // DIGITS
@@ -192,12 +194,12 @@ def prepare_comparison(x_train, y_train, x_test, y_test, classifier, samples):
     chosen = np.concatenate(chosen)
     held_out = np.setdiff1d(np.arange(len(x_train)), chosen)[-1000:]
     x_train, x_test = cgan.scale_images(x_train).numpy(), cgan.scale_images(x_test).numpy()
-    test_features, _ = classify(classifier, x_test)
+    test_features, test_seen = classify(classifier, x_test)
     train_pixels, test_pixels = to_pixels(x_train), to_pixels(x_test)
     return SimpleNamespace(
         train_pixels=train_pixels, test_pixels=test_pixels, held_out_pixels=train_pixels[held_out],
-        test_features=test_features, test_labels=y_test, images=x_train[chosen], labels=y_train[chosen],
-        distances=nearest(test_pixels, train_pixels)[0])
+        test_features=test_features, test_seen=test_seen, test_labels=y_test,
+        images=x_train[chosen], labels=y_train[chosen], distances=nearest(test_pixels, train_pixels)[0])
 
 
 def score(images, labels, features, seen, distances, real):
@@ -313,14 +315,13 @@ def evaluate(settings):
     Raises InputError for input that cannot be used and OSError when a file cannot be written.
     """
     started = time.perf_counter()
-    outputs = cgan.open_folder(settings.output_dir)
-    plots = cgan.open_folder(settings.plots_dir)
     generators = {path: cgan.load_generator(path)
-                  for path in settings.generator or [str(outputs / "generator.keras")]}
+                  for path in settings.generator or [str(Path(settings.output_dir) / "generator.keras")]}
     (x_train, y_train), (x_test, y_test) = cgan.load_data(settings.data)
+    outputs, plots = cgan.open_folder(settings.output_dir), cgan.open_folder(settings.plots_dir)
     classifier = load_classifier(outputs / "classifier.keras", x_train, y_train)
     real = prepare_comparison(x_train, y_train, x_test, y_test, classifier, settings.samples)
-    accuracy = float((classify(classifier, cgan.scale_images(x_test))[1] == y_test).mean())
+    accuracy = float((real.test_seen == y_test).mean())
     columns = {}
     for number, (path, generator) in enumerate(generators.items(), 1):
         print(f"Scoring {path}", flush=True)

@@ -8,6 +8,7 @@ import sys
 import cgan_mnist
 import evaluate
 import imageio.v3 as iio
+import keras
 import numpy as np
 import pytest
 from helpers import ROOT, bundled_arrays, clean_environment, contents
@@ -108,6 +109,10 @@ def evaluated(tmp_path_factory):
     np.savez(folder / "small.npz", **bundled_arrays(3000))
     (folder / "outputs").mkdir()
     cgan_mnist.save_network(folder / "outputs" / "generator.keras", cgan_mnist.build_generator())
+    noise, label = keras.Input((100,)), keras.Input((), dtype="int32")
+    product = keras.layers.Multiply()([noise, keras.layers.Embedding(10, 100)(label)])
+    image = keras.layers.Reshape((28, 28, 1))(keras.layers.Dense(784)(product))
+    cgan_mnist.save_network(folder / "foreign.keras", keras.Model([noise, label], image))
     result = subprocess.run([sys.executable, EVALUATE, *SMALL], cwd=folder, capture_output=True, text=True,
                             env=clean_environment())
     assert (result.returncode, result.stderr) == (0, "")
@@ -165,6 +170,8 @@ def test_several_generators_are_scored_with_their_median(forked_script, evaluate
     (["--generator", "missing.keras"], "train first"),
     (["--generator", "small.npz"], "train first"),
     (["--generator", "outputs/classifier.keras"], "train first"),
+    (["--generator", "foreign.keras"], "another network"),  # whose layers the walks would look for in vain
+    (["--output-dir", "new"], "train first"),
     (["--data", "missing.npz"], "missing.npz"),
     (["--output-dir", "small.npz"], "small.npz"),
     (["--plots-dir", "/dev/null/plots"], "/dev/null/plots"),
@@ -175,7 +182,7 @@ def test_bad_input_gets_one_line_and_harms_nothing(forked_script, evaluated, arg
     status, _, stderr = forked_script(arguments, folder, EVALUATE)
     assert status == 2 and words in stderr
     assert stderr.startswith("evaluate.py: error: ") and stderr.count("\n") == 1
-    assert contents(folder) == before
+    assert contents(folder) == before and not (folder / "new").exists()
 
 
 def test_a_damaged_classifier_is_named_with_the_remedy(forked_script, evaluated, tmp_path):
