@@ -29,11 +29,14 @@ def test_a_value_out_of_range_is_refused(forked_script, tmp_path, option, value)
     assert_refused(result, tmp_path, {}, option, value)
 
 
+TINY = ("--train-size", "64", "--batch-size", "64", "--epochs", "1")  # should it train where it ought to refuse
+
+
 @pytest.mark.parametrize("arguments, word", [
     (["--epoch", "3"], "--epoch"),  # no guessing at what an abbreviation means
     (["--momentum", "0.9"], "--momentum"), (["train"], "train"), (["--epochs"], "--epochs"),
     (["--resume", "--generate", "3"], "--generate"),
-    (["--samples", "4"], "--generate"), (["--generator", "my.keras"], "--generate"),  # and not 20 epochs
+    ([*TINY, "--samples", "4"], "--generate"), ([*TINY, "--generator", "my.keras"], "--generate"),
     (["--train-size", "100", "--batch-size", "128"], "--batch-size 128")])
 def test_a_command_line_that_makes_no_sense_is_refused(forked_script, tmp_path, arguments, word):
     assert_refused(forked_script(arguments, tmp_path), tmp_path, {}, word)

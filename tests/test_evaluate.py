@@ -173,8 +173,8 @@ def test_several_generators_are_scored_with_their_median(forked_script, evaluate
     (["--generator", "foreign.keras"], "another network"),  # whose layers the walks would look for in vain
     (["--output-dir", "new"], "train first"),
     (["--data", "missing.npz"], "missing.npz"),
-    (["--output-dir", "small.npz"], "small.npz"),
-    (["--plots-dir", "/dev/null/plots"], "/dev/null/plots"),
+    (["--generator", "outputs/generator.keras", "--output-dir", "small.npz"], "cannot write to the folder small.npz"),
+    (["--plots-dir", "/dev/null/plots"], "cannot write to the folder /dev/null/plots"),
 ])
 def test_bad_input_gets_one_line_and_harms_nothing(forked_script, evaluated, arguments, words):
     folder, _ = evaluated
