@@ -16,7 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
+# Before Keras, because the package starts TensorFlow without its messages.
 import cgan_mnist as cgan
+from mnist_gan.command_line import one_line_errors, readable_time, run, whole_number
+from mnist_gan.mnist import DIGITS, PIXELS, load_data
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -73,7 +77,7 @@ def products_contender(generator, discriminator, batch_size, wrong_labels):
             total = tf.nn.l2_loss(multiply(x, kernels))
         return tape.gradient(total, [x, *trained])
 
-    real = tf.random.stateless_normal((batch_size, cgan.PIXELS), (0, 0))
+    real = tf.random.stateless_normal((batch_size, PIXELS), (0, 0))
     noise, other_noise = tf.random.stateless_normal((2, batch_size, generator.inputs[0].shape[1]), (0, 1))
 
     @tf.function(jit_compile=True, autograph=False)
@@ -149,7 +153,7 @@ def torch_contender(settings, x_train, y_train):
     class Conditional(nn.Module):
         def __init__(self, width, *stack):
             super().__init__()
-            self.embedding, self.stack = nn.Embedding(cgan.DIGITS, width), nn.Sequential(*stack)
+            self.embedding, self.stack = nn.Embedding(DIGITS, width), nn.Sequential(*stack)
 
         def forward(self, x, labels):
             return self.stack(x.flatten(1) * self.embedding(labels))
@@ -163,9 +167,9 @@ def torch_contender(settings, x_train, y_train):
     latent_dim, size = settings.latent_dim, settings.batch_size
     generator, averaged = (Conditional(
         latent_dim, *hidden(latent_dim, 256, normalized(256)), *hidden(256, 512, normalized(512)),
-        *hidden(512, 1024, normalized(1024)), nn.Linear(1024, cgan.PIXELS), nn.Tanh()) for _ in range(2))
+        *hidden(512, 1024, normalized(1024)), nn.Linear(1024, PIXELS), nn.Tanh()) for _ in range(2))
     discriminator = Conditional(
-        cgan.PIXELS, *hidden(cgan.PIXELS, settings.discriminator_units, nn.Identity()),
+        PIXELS, *hidden(PIXELS, settings.discriminator_units, nn.Identity()),
         *hidden(settings.discriminator_units, 512, nn.Dropout(settings.dropout)),
         *hidden(512, 512, nn.Dropout(settings.dropout)), nn.Linear(512, 1))
     averaged.load_state_dict(generator.state_dict())
@@ -189,15 +193,15 @@ def torch_contender(settings, x_train, y_train):
         rows = torch.randint(len(images), (size,))
         real, right = images[rows].float() / 127.5 - 1, labels[rows]
         update(optimizers[0], loss(discriminator(real, right), 1 - settings.label_smoothing))
-        noise, wanted = torch.randn(size, latent_dim), torch.randint(cgan.DIGITS, (size,))
+        noise, wanted = torch.randn(size, latent_dim), torch.randint(DIGITS, (size,))
         generator.eval()
         with torch.no_grad():
             generated = generator(noise, wanted)
         generator.train()
-        wrong = (right[:half] + torch.randint(1, cgan.DIGITS, (half,))) % cgan.DIGITS
+        wrong = (right[:half] + torch.randint(1, DIGITS, (half,))) % DIGITS
         logits = discriminator(torch.cat([generated, real[:half].flatten(1)]), torch.cat([wanted, wrong]))
         update(optimizers[0], (1 - weight) * loss(logits[:size], 0.0) + weight * loss(logits[size:], 0.0))
-        noise, wanted = torch.randn(size, latent_dim), torch.randint(cgan.DIGITS, (size,))
+        noise, wanted = torch.randn(size, latent_dim), torch.randint(DIGITS, (size,))
         wanted = torch.cat([wanted[:-half], wanted[:half]])
         discriminator.requires_grad_(False)
         generated = generator(noise, wanted)
@@ -235,8 +239,9 @@ def time_side_by_side(contenders, rounds, seconds=0.5):
 
 FIRST_BATCH = """
 import cgan_mnist as cgan, tensorflow as tf
+from mnist_gan.mnist import load_data
 settings = cgan.parse_arguments(["--batch-size", "{}"])
-(x_train, y_train), _ = cgan.load_data()
+(x_train, y_train), _ = load_data()
 cgan.build_training(settings, x_train, y_train).train_batch(tf.range(settings.batch_size), tf.constant(0)).numpy()
 """
 
@@ -275,7 +280,7 @@ def benchmark(settings):
     """Measure and print what the options in `settings` ask for."""
     command = measure_command(settings) if settings.whole_command else None
     defaults = cgan.parse_arguments(["--batch-size", str(settings.batch_size)])
-    (x_train, y_train), _ = cgan.load_data()
+    (x_train, y_train), _ = load_data()
     step, training = step_contender(defaults, x_train, y_train, jit_compile=True)
     ours, matrix = "cgan_mnist.py", "matrix product"
     sizes = training.generator, training.discriminator, settings.batch_size, settings.batch_size // 2
@@ -306,27 +311,27 @@ The floor is the {work / 1e9:.2f} billion multiply-adds of the step's matrix pro
         batches = settings.epochs * -(-len(x_train) // settings.batch_size)
         print(f"""
 start to the end of the first batch: {first_batch:.1f} s, the best of 3
-whole command, {settings.epochs} epochs: {cgan.readable_time(whole)}, {whole / (batches * seconds[ours]):.2f} x \
+whole command, {settings.epochs} epochs: {readable_time(whole)}, {whole / (batches * seconds[ours]):.2f} x \
 its {batches:,} training steps alone
 peak resident memory of the command: {peak:.2f} GiB""")
 
 
 def parse_arguments(arguments=None):
     """Parse the command line (a list of strings; None means that of the process) into a namespace."""
-    parser = cgan.one_line_errors(argparse.ArgumentParser(
+    parser = one_line_errors(argparse.ArgumentParser(
         description="Measure the training step of cgan_mnist.py beside its floor and its competitors.",
         allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter))
-    parser.add_argument("--batch-size", type=cgan.whole_number(2, 10_000), metavar="N",
+    parser.add_argument("--batch-size", type=whole_number(2, 10_000), metavar="N",
                         default=cgan.parse_arguments([]).batch_size, help="images per update, for all contenders")
-    parser.add_argument("--rounds", type=cgan.whole_number(1, 1000), default=20, metavar="N",
+    parser.add_argument("--rounds", type=whole_number(1, 1000), default=20, metavar="N",
                         help="how often every contender takes its turn")
     parser.add_argument("--whole-command", action="store_true",
                         help="also run the whole default command and measure its time, its start and its memory")
-    parser.add_argument("--epochs", type=cgan.whole_number(1, 999), default=cgan.parse_arguments([]).epochs,
+    parser.add_argument("--epochs", type=whole_number(1, 999), default=cgan.parse_arguments([]).epochs,
                         help="epochs of the whole command; few overrate its start")
     return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
     options = parse_arguments()
-    raise SystemExit(cgan.run(lambda: benchmark(options)))
+    raise SystemExit(run(lambda: benchmark(options)))

@@ -3,7 +3,7 @@
     python evaluate.py                                           the generator in outputs/
     python evaluate.py --generator a/generator.keras b/generator.keras     several, and their median
 
-The script stands on `cgan_mnist.py` and reads in the same way from top to bottom:
+The script stands on `cgan_mnist.py` and `mnist_gan/` and reads in the same way from top to bottom:
 distances, classifier, figures, pictures, command line.
 """
 
@@ -11,14 +11,20 @@ import argparse
 import json
 import sys
 import time
-import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
-import cgan_mnist as cgan
+# Before Keras, because the package starts TensorFlow without its messages.
+from cgan_mnist import generate_images, load_generator, scale_images
+from mnist_gan.command_line import one_line_errors, readable_time, run, whole_number
+from mnist_gan.errors import InputError
+from mnist_gan.files import open_folder, write_whole
+from mnist_gan.mnist import DIGITS, PIXELS, SIDE, checksum, load_data
+from mnist_gan.networks import load_network, save_network
+from mnist_gan.pictures import draw_grid, save_figure, tile_images
+
 import keras
 import numpy as np
-from cgan_mnist import DIGITS, PIXELS, SIDE, InputError
 from keras import layers
 from matplotlib.figure import Figure
 
@@ -132,7 +138,7 @@ def train_classifier(name, x_train, y_train, epochs=6, batch_size=128):
     steps = epochs * -(-len(x_train) // batch_size)
     classifier.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps)),
                        keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-    classifier.fit(cgan.scale_images(x_train).numpy(), y_train, batch_size, epochs,
+    classifier.fit(scale_images(x_train).numpy(), y_train, batch_size, epochs,
                    verbose=1 if sys.stdout.isatty() else 2)
     return classifier
 
@@ -142,15 +148,15 @@ def load_classifier(path, x_train, y_train):
 
     Raises InputError if the file is damaged or something else.
     """
-    name = f"classifier_{zlib.crc32(y_train, zlib.crc32(x_train)):08x}"  # a classifier goes with its data
+    name = f"classifier_{checksum(x_train, y_train):08x}"  # a classifier goes with its data
     if path.is_file():
-        classifier = cgan.load_network(path, lambda network: network.name.startswith("classifier_"),
-                                       "delete it and it is trained again")
+        classifier = load_network(path, lambda network: network.name.startswith("classifier_"),
+                                  "delete it and it is trained again")
         if classifier.name == name:
             return classifier
     print("Training the classifier in whose features images are compared (once, about 2 minutes):")
     classifier = train_classifier(name, x_train, y_train)
-    cgan.save_network(path, classifier)
+    save_network(path, classifier)
     return classifier
 
 
@@ -193,7 +199,7 @@ def prepare_comparison(x_train, y_train, x_test, y_test, classifier, samples):
         raise InputError("at least 5 test images of every digit are needed; give --data another file")
     chosen = np.concatenate(chosen)
     held_out = np.setdiff1d(np.arange(len(x_train)), chosen)[-1000:]
-    x_train, x_test = cgan.scale_images(x_train).numpy(), cgan.scale_images(x_test).numpy()
+    x_train, x_test = scale_images(x_train).numpy(), scale_images(x_test).numpy()
     test_features, test_seen = classify(classifier, x_test)
     train_pixels, test_pixels = to_pixels(x_train), to_pixels(x_test)
     return SimpleNamespace(
@@ -260,7 +266,7 @@ def draw_neighbours(images, labels, indices, real):
         chosen = [np.flatnonzero(labels == digit)[number] for digit in range(DIGITS)]
         neighbours = real.train_pixels[indices[chosen]].reshape(-1, SIDE, SIDE, 1) * 2 - 1
         rows += [images[chosen], neighbours]
-    return cgan.draw_grid(np.concatenate(rows), range(DIGITS), "Generated, and below it the nearest training digit")
+    return draw_grid(np.concatenate(rows), range(DIGITS), "Generated, and below it the nearest training digit")
 
 
 def draw_interpolation(generator, seed, steps=11):
@@ -283,7 +289,7 @@ def draw_interpolation(generator, seed, steps=11):
             figure.subplots(1, 2), (noise_walks, x),
             ("From one noise vector to another, digit by digit", "From one label to the next, at fixed noise"),
             (range(DIGITS), [f"{digit} → {(digit + 1) % DIGITS}" for digit in range(DIGITS)]), strict=True):
-        axes.imshow(cgan.tile_images(images.numpy(), steps), cmap="gray", vmin=-1, vmax=1)
+        axes.imshow(tile_images(images.numpy(), steps), cmap="gray", vmin=-1, vmax=1)
         axes.set(title=title, xlabel="share of the way (%)", yticks=(np.arange(DIGITS) + 0.5) * SIDE,
                  xticks=(np.array([0, (steps - 1) / 2, steps - 1]) + 0.5) * SIDE)
         axes.set_xticklabels([0, 50, 100])
@@ -315,25 +321,25 @@ def evaluate(settings):
     Raises InputError for input that cannot be used and OSError when a file cannot be written.
     """
     started = time.perf_counter()
-    generators = {path: cgan.load_generator(path)
+    generators = {path: load_generator(path)
                   for path in settings.generator or [str(Path(settings.output_dir) / "generator.keras")]}
-    (x_train, y_train), (x_test, y_test) = cgan.load_data(settings.data)
-    outputs, plots = cgan.open_folder(settings.output_dir), cgan.open_folder(settings.plots_dir)
+    (x_train, y_train), (x_test, y_test) = load_data(settings.data)
+    outputs, plots = open_folder(settings.output_dir), open_folder(settings.plots_dir)
     classifier = load_classifier(outputs / "classifier.keras", x_train, y_train)
     real = prepare_comparison(x_train, y_train, x_test, y_test, classifier, settings.samples)
     accuracy = float((real.test_seen == y_test).mean())
     columns = {}
     for number, (path, generator) in enumerate(generators.items(), 1):
         print(f"Scoring {path}", flush=True)
-        images = cgan.generate_images(generator, real.labels, settings.seed)
+        images = generate_images(generator, real.labels, settings.seed)
         features, seen = classify(classifier, images)
         distances, indices = nearest(to_pixels(images), real.train_pixels)
         heading = "generated" if len(generators) == 1 else f"generator {number}"
         columns[heading] = score(images, real.labels, features, seen, distances, real)
         if number == 1:
-            cgan.save_figure(plots / "confusion_matrix.png", draw_confusion(real.labels, seen))
-            cgan.save_figure(plots / "nearest_neighbours.png", draw_neighbours(images, real.labels, indices, real))
-            cgan.save_figure(plots / "interpolation.png", draw_interpolation(generator, settings.seed))
+            save_figure(plots / "confusion_matrix.png", draw_confusion(real.labels, seen))
+            save_figure(plots / "nearest_neighbours.png", draw_neighbours(images, real.labels, indices, real))
+            save_figure(plots / "interpolation.png", draw_interpolation(generator, settings.seed))
     if len(columns) > 1:
         columns["median"] = {name: np.median([figures[name] for figures in columns.values()], axis=0).tolist()
                              for name in columns["generator 1"]}
@@ -344,8 +350,7 @@ def evaluate(settings):
         "real_training_images": len(real.images), "test_images": len(x_test),
         "held_out_images_for_sigma": len(real.held_out_pixels), "neighbours_k": 3,
         "classifier_test_accuracy": accuracy, **columns}
-    cgan.write_whole(outputs / "metrics.json",
-                     lambda partial: partial.write_text(json.dumps(metrics, indent=2) + "\n"))
+    write_whole(outputs / "metrics.json", lambda partial: partial.write_text(json.dumps(metrics, indent=2) + "\n"))
     print(f"""
 {settings.samples:,} images per column against {len(x_test):,} test images, in the features of a classifier that is
 right on {accuracy:.2%} of the test images. The column "real" holds training images, the level of a
@@ -359,7 +364,7 @@ perfect generator; its distances to the nearest training digit are those of the 
     print(f"""
 For comparison, Parzen log-likelihoods of table 1 in Mirza & Osindero 2014: conditional GAN 132 ± 1.8, GAN 225 ± 2.
 
-Scored in {cgan.readable_time(time.perf_counter() - started)}. Written:
+Scored in {readable_time(time.perf_counter() - started)}. Written:
   {outputs / "metrics.json"}: every figure with the settings
   {plots / "confusion_matrix.png"}: digits asked for and digits seen
   {plots / "nearest_neighbours.png"}: generated digits and their nearest training digits
@@ -369,7 +374,7 @@ Scored in {cgan.readable_time(time.perf_counter() - started)}. Written:
 
 def sample_count(text):
     """Check the argument of --samples, a multiple of 10, and return it as an int."""
-    count = cgan.whole_number(50, 100_000)(text)
+    count = whole_number(50, 100_000)(text)
     if count % DIGITS:
         raise argparse.ArgumentTypeError(f"must be a multiple of {DIGITS}, not {text!r}")
     return count
@@ -377,7 +382,7 @@ def sample_count(text):
 
 def parse_arguments(arguments=None):
     """Parse the command line (a list of strings; None means that of the process) into a namespace."""
-    parser = cgan.one_line_errors(argparse.ArgumentParser(
+    parser = one_line_errors(argparse.ArgumentParser(
         description="Score a trained generator: FID, label accuracy, precision, recall, Parzen log-likelihood "
                     "and memorization, beside the same figures for real images.", allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter))
@@ -388,7 +393,7 @@ def parse_arguments(arguments=None):
                         help="compare with another npz file in Keras's MNIST layout instead of the bundled MNIST")
     parser.add_argument("--samples", type=sample_count, default=10_000, metavar="N",
                         help="images to generate, the same number of each digit; few make FID too high")
-    parser.add_argument("--seed", type=cgan.whole_number(0, 2**31 - 1), default=0,
+    parser.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0,
                         help="start of the random numbers from which the scored images are generated")
     parser.add_argument("--output-dir", default="outputs", metavar="DIR",
                         help="folder of the generator, for metrics.json and for the classifier")
@@ -398,4 +403,4 @@ def parse_arguments(arguments=None):
 
 if __name__ == "__main__":
     options = parse_arguments()
-    raise SystemExit(cgan.run(lambda: evaluate(options)))
+    raise SystemExit(run(lambda: evaluate(options)))

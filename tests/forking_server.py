@@ -9,7 +9,7 @@ import runpy
 import sys
 
 sys.path.insert(0, sys.argv[1])  # the folder of the scripts
-import cgan_mnist  # noqa: E402, F401  the processes forked below find it and all that it imports already loaded
+import cgan_mnist  # noqa: E402, F401  the processes forked below find it, mnist_gan/ and TensorFlow already loaded
 
 for line in sys.stdin:
     script, arguments, folder, stdout, stderr = json.loads(line)

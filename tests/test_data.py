@@ -2,18 +2,18 @@
 
 import subprocess
 import sys
-import zlib
 
 import cgan_mnist
 import numpy as np
 import pytest
 from helpers import ROOT, bundled_arrays, clean_environment, contents
+from mnist_gan.mnist import checksum, load_data
 
 
 @pytest.fixture(scope="module")
 def mnist():
     """The bundled MNIST as the script loads it."""
-    return cgan_mnist.load_data()
+    return load_data()
 
 
 def test_the_bundled_mnist_is_complete(mnist):
@@ -49,11 +49,11 @@ def test_another_npz_of_the_same_layout_is_loaded_as_it_is(tmp_path, label_type)
     arrays["y_train"], arrays["y_test"] = arrays["y_train"].astype(label_type), arrays["y_test"].astype(label_type)
     arrays["x_train"] = np.asfortranarray(arrays["x_train"])
     np.savez(tmp_path / "own.npz", **arrays, comment="arrays beyond the four are no harm")
-    (x_train, y_train), (x_test, y_test) = cgan_mnist.load_data(tmp_path / "own.npz")
+    (x_train, y_train), (x_test, y_test) = load_data(tmp_path / "own.npz")
     for loaded, name in ((x_train, "x_train"), (y_train, "y_train"), (x_test, "x_test"), (y_test, "y_test")):
         np.testing.assert_array_equal(loaded, arrays[name])
     assert y_train.dtype == y_test.dtype == np.int32
-    zlib.crc32(x_train)  # which training and evaluation take, and which needs C's order
+    checksum(x_train, y_train)  # which training and evaluation take, and which needs C's order
 
 
 def test_importing_the_script_prints_nothing_and_leaves_no_file(tmp_path):

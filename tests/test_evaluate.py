@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 from helpers import ROOT, bundled_arrays, clean_environment, contents
+from mnist_gan.networks import save_network
 
 
 def features_with(mean, covariance, count=500):
@@ -108,11 +109,11 @@ def evaluated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluated")
     np.savez(folder / "small.npz", **bundled_arrays(3000))
     (folder / "outputs").mkdir()
-    cgan_mnist.save_network(folder / "outputs" / "generator.keras", cgan_mnist.build_generator())
+    save_network(folder / "outputs" / "generator.keras", cgan_mnist.build_generator())
     noise, label = keras.Input((100,)), keras.Input((), dtype="int32")
     product = keras.layers.Multiply()([noise, keras.layers.Embedding(10, 100)(label)])
     image = keras.layers.Reshape((28, 28, 1))(keras.layers.Dense(784)(product))
-    cgan_mnist.save_network(folder / "foreign.keras", keras.Model([noise, label], image))
+    save_network(folder / "foreign.keras", keras.Model([noise, label], image))
     result = subprocess.run([sys.executable, EVALUATE, *SMALL], cwd=folder, capture_output=True, text=True,
                             env=clean_environment())
     assert (result.returncode, result.stderr) == (0, "")
@@ -154,7 +155,7 @@ def test_several_generators_are_scored_with_their_median(forked_script, evaluate
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "classifier.keras").write_bytes((folder / "outputs" / "classifier.keras").read_bytes())
     for number in range(3):
-        cgan_mnist.save_network(tmp_path / f"{number}.keras", cgan_mnist.build_generator())
+        save_network(tmp_path / f"{number}.keras", cgan_mnist.build_generator())
     status, stdout, _ = forked_script([*SMALL, "--generator", "0.keras", "1.keras", "2.keras"], tmp_path, EVALUATE)
     assert status == 0 and "median" in stdout
     metrics = json.loads((tmp_path / "outputs" / "metrics.json").read_text())

@@ -10,6 +10,7 @@ import imageio.v3 as iio
 import keras
 import numpy as np
 from helpers import BATCHES, EPOCHS, SMALL_RUN
+from mnist_gan.pictures import draw_grid, save_figure
 
 HEADER = "epoch,batch,d_loss_real,d_loss_fake,d_loss,g_loss,d_probability_real,d_probability_fake"
 
@@ -75,7 +76,7 @@ def test_the_grids_are_equal_in_size_and_show_something_new_each_epoch(finished_
 def test_the_last_grid_shows_what_the_generator_in_the_file_draws(finished_run, tmp_path):
     generator = keras.models.load_model(finished_run / "outputs" / "generator.keras")
     images = cgan_mnist.generate_images(generator, np.tile(np.arange(10), 10), 0)
-    cgan_mnist.save_figure(tmp_path / "grid.png", cgan_mnist.draw_grid(images, range(10), "Epoch 3"))
+    save_figure(tmp_path / "grid.png", draw_grid(images, range(10), "Epoch 3"))
     drawn = iio.imread(tmp_path / "grid.png").astype(int)
     shown = iio.imread(finished_run / "outputs" / "epoch_003.png").astype(int)
     assert np.abs(drawn - shown).max() <= 1

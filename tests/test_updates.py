@@ -4,6 +4,7 @@ import cgan_mnist
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from helpers import bundled_arrays
 
 
@@ -38,7 +39,7 @@ def training():
     return start(["--batch-size", "64", "--dropout", "0.2"])
 
 
-ROWS, FIRST = cgan_mnist.tf.range(64), cgan_mnist.tf.constant(0)
+ROWS, FIRST = tf.range(64), tf.constant(0)
 
 
 @pytest.mark.parametrize("update, arguments", [("train_on_real", [ROWS]), ("train_on_generated", [ROWS, FIRST])])
@@ -52,7 +53,7 @@ def test_an_update_of_the_discriminator_leaves_the_generator_bit_identical(train
 
 def test_an_update_of_the_generator_leaves_the_discriminator_bit_identical(training):
     discriminator_before, generator_before = weights(training.discriminator), weights(training.generator)
-    training.train_generator(cgan_mnist.tf.constant(0))
+    training.train_generator(tf.constant(0))
     assert_identical(discriminator_before, weights(training.discriminator))
     # All of them: the label's embedding and the statistics of BatchNormalization too.
     assert_all_changed(generator_before, weights(training.generator))
@@ -62,7 +63,7 @@ def test_the_average_lies_between_the_weights_it_averages(training):
     def trainable(network):
         return [variable.numpy() for variable in network.trainable_variables]
     old_average = trainable(training.averaged_generator)
-    training.train_generator(cgan_mnist.tf.constant(1))
+    training.train_generator(tf.constant(1))
     averages, currents = trainable(training.averaged_generator), trainable(training.generator)
     assert_all_changed(old_average, averages)
     for old, average, current in zip(old_average, averages, currents, strict=True):
@@ -111,7 +112,7 @@ def test_the_loss_on_real_images_is_taken_against_the_smoothed_target(decided):
     rows = np.arange(100, 164, dtype=np.int32)
     images = arrays["x_train"][rows][..., np.newaxis] / np.float32(127.5) - 1
     probability = decided.discriminator([images, arrays["y_train"][rows]], training=False).numpy()
-    loss, mean_probability = map(float, decided.train_on_real(cgan_mnist.tf.constant(rows)))
+    loss, mean_probability = map(float, decided.train_on_real(tf.constant(rows)))
     assert loss == pytest.approx(cross_entropy(0.75, probability), rel=1e-4)
     assert mean_probability == pytest.approx(probability.mean(), rel=1e-4)
     assert loss != pytest.approx(cross_entropy(1, probability), rel=0.1)
@@ -130,13 +131,13 @@ def gap_between_right_and_wrong_labels(weight):
     images = arrays["x_train"][..., np.newaxis] / np.float32(127.5) - 1
     training = start(["--batch-size", "64", "--wrong-label-weight", weight])
 
-    @cgan_mnist.tf.function(autograph=False)
+    @tf.function(autograph=False)
     def update(rows, step):
         training.train_on_real(rows)
         training.train_on_generated(rows, step)
 
     for step in range(100):
-        update(cgan_mnist.tf.range(64) + step % 4 * 64, cgan_mnist.tf.constant(step))
+        update(tf.range(64) + step % 4 * 64, tf.constant(step))
     right, wrong = (training.discriminator([images, labels], training=False).numpy().mean()
                     for labels in (arrays["y_train"], (arrays["y_train"] + 1) % 10))
     return right - wrong
@@ -160,9 +161,9 @@ def train_generator_alone(weight):
     training = start_indifferent(
         ["--batch-size", "65", "--mode-seeking-weight", weight, "--generator-learning-rate", "0.002"])
     before = [variable.numpy() for variable in training.generator.trainable_variables]
-    update = cgan_mnist.tf.function(training.train_generator, autograph=False)
+    update = tf.function(training.train_generator, autograph=False)
     for step in range(30):
-        update(cgan_mnist.tf.constant(step))
+        update(tf.constant(step))
     return training, before
 
 
@@ -186,7 +187,7 @@ def test_mode_seeking_compares_images_of_the_same_digit_alone(seed):
     training = start_indifferent(["--batch-size", "4", "--seed", seed])
     embedding = training.generator.get_layer("label_embedding").embeddings
     before = embedding.numpy()
-    training.train_generator(cgan_mnist.tf.constant(0))
+    training.train_generator(tf.constant(0))
     assert 1 <= (embedding.numpy() != before).any(axis=1).sum() <= 2  # four images, two pairs
 
 
@@ -197,21 +198,21 @@ def test_without_mode_seeking_an_indifferent_discriminator_teaches_nothing():
 
 def test_the_loss_of_the_generator_is_taken_against_one(decided):
     probability = predict_uniformly(decided)
-    loss = float(decided.train_generator(cgan_mnist.tf.constant(0)))
+    loss = float(decided.train_generator(tf.constant(0)))
     assert loss == pytest.approx(cross_entropy(1, probability), rel=1e-4)
     assert loss != pytest.approx(cross_entropy(0.75, probability), rel=0.1)
 
 
 def test_without_averaging_the_average_is_the_last_weights(quiet_training):
     for step in range(3):
-        quiet_training.train_generator(cgan_mnist.tf.constant(step))
+        quiet_training.train_generator(tf.constant(step))
     assert_identical([variable.numpy() for variable in quiet_training.generator.trainable_variables],
                      [variable.numpy() for variable in quiet_training.averaged_generator.trainable_variables])
 
 
 def test_the_compiled_batch_is_the_three_updates_in_order():
     arguments = ["--batch-size", "64", "--dropout", "0"]
-    rows, step = cgan_mnist.tf.range(64), cgan_mnist.tf.constant(0)
+    rows, step = tf.range(64), tf.constant(0)
     # Without XLA, whose random numbers are others.
     single, compiled = start(arguments, jit_compile=False), start(arguments, jit_compile=False)
     loss_real, probability_real = map(float, single.train_on_real(rows))
@@ -231,6 +232,6 @@ def test_the_compiled_batch_is_the_three_updates_in_order():
 def test_another_seed_is_another_run_from_the_first_batch_on():
     rows = np.arange(64, dtype=np.int32)
     first, same, other = (start(["--batch-size", "64", "--seed", seed], jit_compile=False).train_batch(
-        cgan_mnist.tf.constant(rows), cgan_mnist.tf.constant(0)).numpy() for seed in ("1", "1", "2"))
+        tf.constant(rows), tf.constant(0)).numpy() for seed in ("1", "1", "2"))
     assert first.tobytes() == same.tobytes()
     assert (first != other).all()

@@ -1,0 +1,42 @@
+"""What the scripts share that is not about their networks; none of these modules imports a script.
+
+    errors          what is wrong with what the user gave
+    mnist           the data
+    files           whole files, arrays from files, folders
+    checkpoints     all that continues a run
+    networks        networks as files
+    averaging       the running average of a network's weights
+    settings        the settings of a run, on the screen and as a file
+    history         what happened in every batch, as a table and as curves
+    pictures        grids of images, figures, the GIF
+    diagrams        the layers of a network, drawn
+    command_line    types of options, exit statuses, advice
+
+Whichever is imported first, TensorFlow starts here, without its messages.
+"""
+
+import contextlib
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user's Keras is set to: the training steps are TensorFlow's
+
+
+@contextlib.contextmanager
+def silenced_stderr():
+    """Discard what native code writes to file descriptor 2, which no log level of TensorFlow silences."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+
+
+with silenced_stderr():
+    import tensorflow  # noqa: F401

@@ -1,0 +1,59 @@
+"""All that continues a run bit for bit, in one file.
+
+`tf.train.CheckpointManager` spreads a checkpoint over several files, which no single rename replaces,
+and has no place for the settings and the history that belong to it.
+"""
+
+import json
+
+import numpy as np
+
+from mnist_gan.errors import InputError
+from mnist_gan.files import read_npz, write_whole
+
+
+def save_checkpoint(path, settings, epoch, seconds, history, values):
+    """Write all that continues a run into one npz file, replaced as a whole.
+
+    `settings` is a dictionary, `epoch` the number of finished epochs, `seconds` the time they took,
+    `history` float32 (batches, columns), `values` the arrays of all variables.
+    """
+    write_whole(path, lambda partial: np.savez(
+        partial, settings=json.dumps(settings), epoch=epoch, seconds=seconds, history=history,
+        **{f"variable_{number:03d}": value for number, value in enumerate(values)}))
+
+
+def load_checkpoint(path, settings, decisive):
+    """Read the checkpoint at `path` for a run with `settings` (a dictionary).
+
+    `decisive` names the settings that must be those of the run that left the checkpoint.
+    Returns (epoch, seconds, history, values) as they were given to `save_checkpoint`.
+    Raises InputError if there is none, if it is damaged, or if it was made with other settings.
+    """
+    if not path.is_file():
+        raise InputError(f"--resume: there is no checkpoint {path}; train without --resume first")
+    arrays = read_npz(path)
+    try:
+        saved, history = json.loads(str(arrays.pop("settings"))), arrays.pop("history")
+        epoch, seconds = int(arrays.pop("epoch")), float(arrays.pop("seconds"))
+        differing = [name for name in decisive if saved[name] != settings[name]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"--resume: {path} is no checkpoint of this script; train without --resume") from error
+    if differing:
+        raise InputError(f"--resume: {path} was made with other settings ("
+                         + ", ".join(f"{name}: {saved[name]} there, {settings[name]} here" for name in differing)
+                         + "); give the same settings or train without --resume")
+    if epoch > settings["epochs"]:
+        raise InputError(f"--resume: {path} has finished {epoch} epochs; give --epochs {epoch} or more")
+    return epoch, seconds, history, [arrays[name] for name in sorted(arrays)]
+
+
+def restore(variables, values, path):
+    """Give `variables` the `values` that `load_checkpoint` read from `path`.
+
+    Raises InputError, and changes none, if the values are those of other variables.
+    """
+    if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
+        raise InputError(f"--resume: {path} holds other networks; train without --resume")
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

@@ -1,0 +1,109 @@
+"""Types of options, and one line with an exit status for whatever can go wrong."""
+
+import argparse
+import contextlib
+import math
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import tensorflow as tf
+
+from mnist_gan.errors import InputError
+
+
+def checked(kind, accept, requirement):
+    """Return an argparse type: text to `kind` (int or float) if `accept` holds for it; `requirement` says when."""
+    def parse(text):
+        with contextlib.suppress(ValueError):
+            if accept(kind(text)):
+                return kind(text)
+        raise argparse.ArgumentTypeError(f"must be {requirement}, not {text!r}")
+    return parse
+
+
+def whole_number(low, high):
+    """Return an argparse type for whole numbers from `low` to `high`."""
+    return checked(int, lambda value: low <= value <= high, f"a whole number from {low} to {high}")
+
+
+positive_number = checked(float, lambda value: 0 < value < math.inf, "a positive finite number")
+
+
+def fraction_below(limit):
+    """Return an argparse type for numbers in [0, limit)."""
+    return checked(float, lambda value: 0 <= value < limit, f"at least 0 and below {limit}")
+
+
+def digit_string(text):
+    """Check the argument of --generate and return it."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 100):
+        raise argparse.ArgumentTypeError(f"must be 1 to 100 digits such as 31415, not {text!r}")
+    return text
+
+
+def one_line_errors(parser):
+    """Let an argparse `parser` answer bad input with one line on stderr and exit status 2."""
+    parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {message} (see --help)\n")
+    return parser
+
+
+def run(work, advice=lambda: ""):
+    """Call `work()` and return the exit status, with one line on stderr for whatever a user can meet.
+
+    `advice()` is what to do when the work stopped half-way.
+    """
+    tf.config.experimental.enable_op_determinism()  # a GPU repeats bit for bit only with it
+    try:
+        work()
+        return 0
+    except InputError as error:
+        status, message = 2, f"error: {error}"
+    except FloatingPointError as error:
+        status, message = 1, (f"stopped: {error}; lower the learning rates and train without --resume "
+                              "(the checkpoint of the last finished epoch is kept)")
+    except OSError as error:
+        status, message = 1, f"stopped: {error}. {advice()}"
+    except KeyboardInterrupt:
+        status, message = 130, f"interrupted. {advice()}"
+    print(f"{Path(sys.argv[0]).name}: {message.rstrip()}", file=sys.stderr)
+    return status
+
+
+def readable_time(seconds):
+    """Return a duration as text, such as "45 s" or "5 min 40 s"."""
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def add_repetition_options(group):
+    """Add to an argparse `group` the options that say which random numbers and which images a training takes."""
+    group.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0,
+                       help="start of all random numbers: the same seed repeats a run bit for bit, and another "
+                            "one draws other digits with --generate")
+    group.add_argument("--train-size", type=whole_number(2, 10**9), metavar="N",
+                       help="use only the first N training images, to try things out")
+
+
+def add_file_options(parser, output_dir, plots_dir):
+    """Add to an argparse `parser` the options of a training script for its files, with these default folders."""
+    files = parser.add_argument_group("files")
+    files.add_argument("--data", metavar="FILE",
+                       help="train on another npz file in Keras's MNIST layout instead of the bundled MNIST")
+    files.add_argument("--output-dir", default=output_dir, metavar="DIR",
+                       help="folder for grids, GIF, history, generator and checkpoint")
+    files.add_argument("--plots-dir", default=plots_dir, metavar="DIR",
+                       help="folder for the curves and the diagrams of the networks")
+
+
+def run_training(train, settings):
+    """Call `train(settings)` by `run`; who stops it half-way is told the command that continues it."""
+    checkpoint, started = Path(settings.output_dir) / "checkpoint.npz", time.time()
+
+    def advice():
+        if checkpoint.is_file() and (settings.resume or checkpoint.stat().st_mtime >= started):
+            words = [word for word in sys.argv if word != "--resume"]
+            return "Continue after the last finished epoch with: " + shlex.join(["python", *words, "--resume"])
+        return "No epoch is finished yet, start again."
+    return run(lambda: train(settings), advice)

@@ -1,0 +1,61 @@
+"""Files that are whole or not there, arrays from files that nobody vouches for, folders."""
+
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from mnist_gan.errors import InputError
+
+
+def write_whole(path, write):
+    """Make the file `path` by `write(partial)` so that it holds its old or its new content, never a part.
+
+    `write` gets a path beside it with the same ending, which is renamed once it is complete.
+    Raises OSError if that fails; `path` is then as it was.
+    """
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        write(partial)
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise OSError(f"cannot write {path} ({error.strerror or error})") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_npz(path, names=None):
+    """Return the arrays of an npz archive as a dictionary, all of them or those in `names`.
+
+    Nothing in the file is ever executed: arrays that need pickle are refused.
+    Raises InputError if the file is missing, damaged, not an npz, lacks a name, or needs pickle.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path} is not a file: check the path")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = archive.files if names is None else names
+            missing = [name for name in names if name not in archive.files]
+            if not missing:
+                return {name: archive[name] for name in names}
+    except Exception as error:  # a damaged archive can fail in numpy, zipfile and zlib, each in its own way
+        if "allow_pickle" in str(error) and zipfile.is_zipfile(path):
+            raise InputError(f"{path} holds pickled Python objects, which are never loaded: "
+                             "save plain arrays with numpy.savez") from error
+        raise InputError(f"{path} cannot be read as an npz archive ({type(error).__name__}): "
+                         "it is damaged or something else, replace it") from error
+    raise InputError(f"{path} lacks {', '.join(missing)}: it must hold {', '.join(names)}")
+
+
+def open_folder(path):
+    """Make the folder `path` if needed and return it as a Path; raise InputError if it cannot be written to."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return Path(path)
+    except OSError as error:
+        raise InputError(f"cannot write to the folder {path} ({error.strerror}); choose another one") from error

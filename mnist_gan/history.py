@@ -1,0 +1,50 @@
+"""The history of a run, one row of numbers per batch: as a table and as curves."""
+
+import math
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mnist_gan.files import write_whole
+
+
+def write_history(path, columns, history, epochs):
+    """Write the history (batches, len(columns)) of `epochs` epochs as CSV, one row per batch; `columns` are names."""
+    batches = len(history) // epochs
+    number = np.arange(len(history))
+    table = np.column_stack([number // batches + 1, number % batches + 1, history])
+    write_whole(path, lambda partial: np.savetxt(
+        partial, table, fmt=["%d", "%d"] + ["%.7g"] * len(columns), delimiter=",",
+        header=",".join(("epoch", "batch", *columns)), comments=""))
+
+
+def draw_curves(epochs, curves, ylabel, title, reference, reference_label):
+    """Draw columns of the history of `epochs` epochs: every batch thin, the mean of every epoch bold.
+
+    `curves` maps the label of a curve to (column (batches,), color); `reference` is a level to mark.
+    """
+    figure = Figure((9, 6), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    for label, (column, color) in curves.items():
+        position = (np.arange(len(column)) + 1) * epochs / len(column)
+        axes.plot(position, column, color=color, linewidth=0.4, alpha=0.35)
+        axes.plot(np.arange(epochs) + 0.5, column.reshape(epochs, -1).mean(1), color=color, linewidth=2.5,
+                  marker="o", markersize=4, label=f"{label}: epoch mean (thin: every batch)")
+    axes.axhline(reference, color="black", linestyle="--", linewidth=1, label=reference_label)
+    axes.set(xlabel="epoch", ylabel=ylabel, title=title, xlim=(0, epochs))
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside lower center")
+    return figure
+
+
+def draw_losses(epochs, d_loss, g_loss):
+    """Draw the losses of discriminator and generator, (batches,) each in nats, over `epochs` epochs."""
+    figure = draw_curves(
+        epochs, {"generator (the combined model's loss)": (g_loss, "tab:orange"),
+                 "discriminator (mean of real and generated)": (d_loss, "tab:blue")},
+        "binary cross-entropy (nats)", "Losses of generator and discriminator", math.log(2),
+        "ln 2 = 0.693: either loss if the discriminator answered 1/2 to everything")
+    # The first batches, whose losses are several times as high, would squeeze all the rest.
+    figure.axes[0].set_ylim(0, 1.2 * np.stack([d_loss, g_loss], 1).reshape(epochs, -1, 2).mean(1).max())
+    return figure

@@ -1,0 +1,43 @@
+"""Networks as .keras files: the same bytes for the same weights, and nothing executed when one is loaded."""
+
+import json
+import re
+import zipfile
+
+import keras
+
+from mnist_gan.errors import InputError
+from mnist_gan.files import write_whole
+
+
+def save_network(path, network):
+    """Write a network as a .keras file whose bytes depend on nothing but its weights and the versions."""
+    def write(partial):
+        network.save(partial)
+        with zipfile.ZipFile(partial) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        metadata = json.loads(members["metadata.json"])
+        del metadata["date_saved"]
+        members["metadata.json"] = json.dumps(metadata)
+        addresses = {}  # Keras numbers shared objects by their place in memory; number them by their order instead
+        members["config.json"] = re.sub(
+            rb'(?<="shared_object_id": )\d+',
+            lambda match: b"%d" % addresses.setdefault(match[0], len(addresses)), members["config.json"])
+        with zipfile.ZipFile(partial, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(zipfile.ZipInfo(name), content)  # a ZipInfo says 1980 unless told otherwise
+    write_whole(path, write)
+
+
+def load_network(path, accepts, remedy):
+    """Load a network that `save_network` wrote, without executing anything that the file contains.
+
+    Raises InputError, which ends with `remedy`, if the file is damaged or `accepts(network)` is false.
+    """
+    try:
+        network = keras.models.load_model(path, compile=False, safe_mode=True)
+        if accepts(network):
+            return network
+    except Exception as error:  # Keras, h5py and zipfile fail in many ways on a damaged file
+        raise InputError(f"{path} is damaged, not a .keras file, or of a newer Keras; {remedy}") from error
+    raise InputError(f"{path} holds another network; {remedy}")

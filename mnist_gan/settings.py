@@ -1,0 +1,33 @@
+"""The settings of a run: what it is asked to do, shown at its start and kept beside its results."""
+
+import importlib.metadata
+import json
+import platform
+
+from mnist_gan.files import write_whole
+from mnist_gan.mnist import checksum
+
+# Options that do not describe a training but say whether to start, continue or do without one.
+UNRECORDED_OPTIONS = ("generate", "samples", "generator", "resume")
+
+
+def record_settings(settings, images, labels):
+    """Return the options of a training, a namespace, as a dictionary with the checksum of its data."""
+    record = {name: value for name, value in vars(settings).items() if name not in UNRECORDED_OPTIONS}
+    return {**record, "data_crc32": checksum(images, labels)}
+
+
+def print_settings(record):
+    """Print what `record_settings` returned, one line each."""
+    print("Settings:")
+    for name, value in record.items():
+        print(f"  {name.replace('_', ' '):<28}{value}")
+
+
+def write_settings(path, record, seconds):
+    """Write what `record_settings` returned as JSON, with the time of the run and the versions of all that it used."""
+    versions = {name: importlib.metadata.version(name)
+                for name in ("tensorflow", "keras", "numpy", "matplotlib", "imageio")}
+    write_whole(path, lambda partial: partial.write_text(json.dumps(
+        {**record, "wall_time_seconds": round(seconds, 1), "python": platform.python_version(), **versions},
+        indent=2) + "\n"))
