@@ -19,12 +19,12 @@ from types import SimpleNamespace
 
 # Before Keras, because the package starts TensorFlow without its messages.
 from mnist_gan.averaging import measure_statistics, update_average
-from mnist_gan.checkpoints import load_checkpoint, restore, save_checkpoint
+from mnist_gan.checkpoints import finite_values, load_checkpoint, require_checkpoint, restore, save_checkpoint
 from mnist_gan.command_line import (add_file_options, add_repetition_options, digit_string, fraction_below,
                                     one_line_errors, positive_number, readable_time, run, run_training, whole_number)
 from mnist_gan.diagrams import draw_network
 from mnist_gan.errors import InputError
-from mnist_gan.files import open_folder
+from mnist_gan.files import locked_folders, open_folder
 from mnist_gan.history import draw_curves, draw_losses, write_history
 from mnist_gan.mnist import DIGITS, PIXELS, SIDE, load_training_images
 from mnist_gan.networks import load_network, save_network
@@ -252,6 +252,67 @@ def train_epoch(training, settings, epoch):
     return history
 
 
+def train_epochs(settings, record, x_train, y_train, outputs):
+    """Train up to epoch `settings.epochs`, from the start or the checkpoint, and save every epoch in `outputs`.
+
+    Returns the training, the history, float32 (batches, 6), and the seconds that it took; raises as `train` does.
+    """
+    checkpoint = outputs / "checkpoint.npz"
+    epoch, seconds, history = 0, 0.0, np.empty((0, len(HISTORY_COLUMNS)), np.float32)
+    if settings.resume:
+        epoch, seconds, history, values = load_checkpoint(checkpoint, record, RESUMED_SETTINGS)
+        read_grids(outputs, epoch)  # so that a missing frame of the GIF is refused now, not after the training
+    print_settings(record)
+    training = build_training(settings, x_train, y_train)
+    if settings.resume:
+        restore(training.variables, values, checkpoint)
+        print(f"Continuing after epoch {epoch} of {settings.epochs}.")
+
+    while epoch < settings.epochs:
+        started = time.perf_counter()
+        if sys.stdout.isatty():
+            print(f"Epoch {epoch + 1}/{settings.epochs}")
+        rows = train_epoch(training, settings, epoch)
+        recalibrate(training.averaged_generator, settings.seed)
+        values = finite_values(training.variables, epoch + 1)
+        epoch, history = epoch + 1, np.concatenate([history, rows])
+        images = generate_images(training.averaged_generator, np.tile(np.arange(DIGITS), 10), settings.seed)
+        save_figure(grid_path(outputs, epoch), draw_grid(images, range(DIGITS), f"Epoch {epoch}"))
+        write_history(outputs / "history.csv", HISTORY_COLUMNS, history, epoch)
+        seconds += time.perf_counter() - started
+        # Last, so that whatever a checkpoint counts as finished is already on the disk.
+        save_checkpoint(checkpoint, record, epoch, seconds, history, values)
+        if not sys.stdout.isatty():
+            print(f"Epoch {epoch}/{settings.epochs}: d_loss {rows[:, 2].mean():.4f}, g_loss {rows[:, 3].mean():.4f}, "
+                  f"{time.perf_counter() - started:.1f} s, "
+                  f"{readable_time(seconds / epoch * (settings.epochs - epoch))} left", flush=True)
+    return training, history, seconds
+
+
+def write_results(settings, record, training, history, seconds, outputs, plots):
+    """Write and announce what a finished training leaves beside its grids, history and checkpoint."""
+    remove_later_grids(outputs, settings.epochs)
+    save_network(outputs / "generator.keras", training.averaged_generator)
+    save_figure(plots / "loss_curves.png", draw_losses(settings.epochs, history[:, 2], history[:, 3]))
+    save_figure(plots / "discriminator_output.png", draw_discriminator_output(
+        history, settings.epochs, settings.label_smoothing, settings.wrong_label_weight))
+    save_figure(plots / "generator.png", draw_network(training.generator))
+    save_figure(plots / "discriminator.png", draw_network(training.discriminator))
+    write_gif(outputs / "cgan.gif", read_grids(outputs, settings.epochs))
+    write_settings(outputs / "settings.json", record, seconds)
+    print(f"""
+Trained {settings.epochs} epochs in {readable_time(seconds)}. What the run left:
+  {outputs / "cgan.gif"}: the digits forming, epoch by epoch
+  {grid_path(outputs, 1)} ... {grid_path(outputs, settings.epochs).name}: the same, one grid per epoch
+  {plots / "loss_curves.png"}: the losses of both networks
+  {plots / "discriminator_output.png"}: what the discriminator says of real and generated images
+  {plots / "generator.png"}, {plots / "discriminator.png"}: the networks
+  {outputs / "history.csv"}: the numbers behind the curves
+  {outputs / "settings.json"}: the settings and versions of this run
+  {outputs / "generator.keras"}: the trained generator, for --generate
+  {outputs / "checkpoint.npz"}: for --resume""")
+
+
 def train(settings):
     """Train as `settings` from `parse_arguments` say and write everything that a run leaves.
 
@@ -263,61 +324,11 @@ def train(settings):
     settings.train_size = len(x_train)
     record = record_settings(settings, x_train, y_train)
     outputs, plots = Path(settings.output_dir), Path(settings.plots_dir)
-    checkpoint = outputs / "checkpoint.npz"
-    epoch, seconds, history = 0, 0.0, np.empty((0, len(HISTORY_COLUMNS)), np.float32)
     if settings.resume:
-        epoch, seconds, history, values = load_checkpoint(checkpoint, record, RESUMED_SETTINGS)
-        read_grids(outputs, epoch)  # so that a missing frame of the GIF is refused now, not after the training
-    open_folder(outputs)
-    open_folder(plots)
-    print_settings(record)
-    training = build_training(settings, x_train, y_train)
-    if settings.resume:
-        restore(training.variables, values, checkpoint)
-        print(f"Continuing after epoch {epoch} of {settings.epochs}.")
-
-    digits = np.tile(np.arange(DIGITS), 10)
-    while epoch < settings.epochs:
-        started = time.perf_counter()
-        if sys.stdout.isatty():
-            print(f"Epoch {epoch + 1}/{settings.epochs}")
-        rows = train_epoch(training, settings, epoch)
-        recalibrate(training.averaged_generator, settings.seed)
-        values = [variable.numpy() for variable in training.variables]
-        if not all(np.isfinite(value).all() for value in values):
-            raise FloatingPointError(f"a weight is no longer finite at the end of epoch {epoch + 1}")
-        epoch, history = epoch + 1, np.concatenate([history, rows])
-        images = generate_images(training.averaged_generator, digits, settings.seed)
-        save_figure(grid_path(outputs, epoch), draw_grid(images, range(DIGITS), f"Epoch {epoch}"))
-        write_history(outputs / "history.csv", HISTORY_COLUMNS, history, epoch)
-        seconds += time.perf_counter() - started
-        # Last, so that whatever a checkpoint counts as finished is already on the disk.
-        save_checkpoint(checkpoint, record, epoch, seconds, history, values)
-        if not sys.stdout.isatty():
-            print(f"Epoch {epoch}/{settings.epochs}: d_loss {rows[:, 2].mean():.4f}, g_loss {rows[:, 3].mean():.4f}, "
-                  f"{time.perf_counter() - started:.1f} s, "
-                  f"{readable_time(seconds / epoch * (settings.epochs - epoch))} left", flush=True)
-
-    remove_later_grids(outputs, epoch)
-    save_network(outputs / "generator.keras", training.averaged_generator)
-    save_figure(plots / "loss_curves.png", draw_losses(epoch, history[:, 2], history[:, 3]))
-    save_figure(plots / "discriminator_output.png", draw_discriminator_output(
-        history, epoch, settings.label_smoothing, settings.wrong_label_weight))
-    save_figure(plots / "generator.png", draw_network(training.generator))
-    save_figure(plots / "discriminator.png", draw_network(training.discriminator))
-    write_gif(outputs / "cgan.gif", read_grids(outputs, epoch))
-    write_settings(outputs / "settings.json", record, seconds)
-    print(f"""
-Trained {epoch} epochs in {readable_time(seconds)}. What the run left:
-  {outputs / "cgan.gif"}: the digits forming, epoch by epoch
-  {grid_path(outputs, 1)} ... {grid_path(outputs, epoch).name}: the same, one grid per epoch
-  {plots / "loss_curves.png"}: the losses of both networks
-  {plots / "discriminator_output.png"}: what the discriminator says of real and generated images
-  {plots / "generator.png"}, {plots / "discriminator.png"}: the networks
-  {outputs / "history.csv"}: the numbers behind the curves
-  {outputs / "settings.json"}: the settings and versions of this run
-  {outputs / "generator.keras"}: the trained generator, for --generate
-  {checkpoint}: for --resume""")
+        require_checkpoint(outputs / "checkpoint.npz")
+    with locked_folders(outputs, plots):
+        training, history, seconds = train_epochs(settings, record, x_train, y_train, outputs)
+        write_results(settings, record, training, history, seconds, outputs, plots)
 
 
 # ------------------------------------------------------------------------------------------- pictures

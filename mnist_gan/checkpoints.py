@@ -12,6 +12,14 @@ from mnist_gan.errors import InputError
 from mnist_gan.files import read_npz, write_whole
 
 
+def finite_values(variables, epoch):
+    """Return the values of `variables` after `epoch`, a list of arrays; FloatingPointError if one is not finite."""
+    values = [variable.numpy() for variable in variables]
+    if not all(np.isfinite(value).all() for value in values):
+        raise FloatingPointError(f"a weight is no longer finite at the end of epoch {epoch}")
+    return values
+
+
 def save_checkpoint(path, settings, epoch, seconds, history, values):
     """Write all that continues a run into one npz file, replaced as a whole.
 
@@ -23,15 +31,19 @@ def save_checkpoint(path, settings, epoch, seconds, history, values):
         **{f"variable_{number:03d}": value for number, value in enumerate(values)}))
 
 
+def require_checkpoint(path):
+    """Raise InputError if there is no checkpoint at `path`; to be called before a folder is made for the run."""
+    if not path.is_file():
+        raise InputError(f"--resume: there is no checkpoint {path}; train without --resume first")
+
+
 def load_checkpoint(path, settings, decisive):
     """Read the checkpoint at `path` for a run with `settings` (a dictionary).
 
     `decisive` names the settings that must be those of the run that left the checkpoint.
     Returns (epoch, seconds, history, values) as they were given to `save_checkpoint`.
-    Raises InputError if there is none, if it is damaged, or if it was made with other settings.
+    Raises InputError if it is missing or damaged, or if it was made with other settings.
     """
-    if not path.is_file():
-        raise InputError(f"--resume: there is no checkpoint {path}; train without --resume first")
     arrays = read_npz(path)
     try:
         saved, history = json.loads(str(arrays.pop("settings"))), arrays.pop("history")

@@ -1,5 +1,7 @@
 """Files that are whole or not there, arrays from files that nobody vouches for, folders."""
 
+import contextlib
+import errno
 import os
 import tempfile
 import zipfile
@@ -8,6 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from mnist_gan.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    import msvcrt
+    fcntl = None
 
 
 def write_whole(path, write):
@@ -59,3 +67,40 @@ def open_folder(path):
             return Path(path)
     except OSError as error:
         raise InputError(f"cannot write to the folder {path} ({error.strerror}); choose another one") from error
+
+
+def lock_folder(folder):
+    """Lock `folder` and return the file descriptor whose closing, also by the end of the process, frees it.
+
+    Raises InputError if another process holds the lock.
+    """
+    # A folder itself can be locked, so that no file has to be left in it, but not on Windows.
+    descriptor = os.open(folder, os.O_RDONLY) if fcntl else os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    try:
+        if fcntl:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    except OSError as error:
+        # Any other error means a file system without locks, as some on a network: a run there is unprotected.
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            os.close(descriptor)
+            raise InputError(f"another run is writing to the folder {folder}; "
+                             "wait until it has ended or choose another folder") from error
+    return descriptor
+
+
+@contextlib.contextmanager
+def locked_folders(*folders):
+    """Make the `folders` if needed and keep other runs out of them until the context ends.
+
+    The locks are the system's, so that nothing is left of them when the process dies, however it dies.
+    Raises InputError if a folder cannot be written to or another run is using it.
+    """
+    with contextlib.ExitStack() as held:
+        locked = []
+        for folder in map(open_folder, folders):
+            if not any(folder.samefile(other) for other in locked):  # or the run would keep itself out
+                held.callback(os.close, lock_folder(folder))
+                locked.append(folder)
+        yield

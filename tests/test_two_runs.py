@@ -1,0 +1,53 @@
+"""Two runs at once in one folder: the second is refused, until the first is over, however it ends."""
+
+import os
+import signal
+
+import pytest
+from helpers import SMALL_RUN, assert_refused, contents, start_script
+from mnist_gan.errors import InputError
+from mnist_gan.files import lock_folder, locked_folders
+
+ENDLESS = (*SMALL_RUN, "--epochs", "999")
+
+
+def test_a_second_run_is_refused_until_the_first_is_killed(forked_script, finished_run, tmp_path):
+    with start_script(ENDLESS, tmp_path) as process:
+        while not process.stdout.readline().startswith("Epoch 1/999"):
+            assert process.poll() is None, process.stderr.read()
+        process.send_signal(signal.SIGSTOP)  # so that whatever changes is the second run's doing
+        os.waitpid(process.pid, os.WUNTRACED)
+        before = contents(tmp_path)
+        for arguments, folder in (
+                ([*SMALL_RUN, "--epochs", "1"], "outputs"), ([*ENDLESS, "--resume"], "outputs"),
+                ([*SMALL_RUN, "--plots-dir", "other"], "outputs"), ([*SMALL_RUN, "--output-dir", "other"], "plots")):
+            result = forked_script(arguments, tmp_path)
+            assert_refused(result, tmp_path, before, f"another run is writing to the folder {folder};")
+
+        # Drawing writes one whole file and disturbs nobody.
+        generator = str(finished_run / "outputs" / "generator.keras")
+        status, _, stderr = forked_script(["--generate", "3", "--generator", generator], tmp_path)
+        assert (status, stderr) == (0, "")
+        process.kill()
+    status, _, stderr = forked_script([*SMALL_RUN, "--epochs", "1"], tmp_path)
+    assert (status, stderr) == (0, "")
+    assert (tmp_path / "outputs" / "generator.keras").exists()
+
+
+def test_one_folder_for_everything_does_not_keep_its_own_run_out(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    with locked_folders(tmp_path / "folder", tmp_path / "folder", tmp_path / "link", f"{tmp_path}/folder/../folder"):
+        with pytest.raises(InputError, match="another run"):
+            lock_folder(tmp_path / "folder")
+    assert contents(tmp_path) == {}
+
+
+def test_a_folder_is_free_again_after_a_run_and_after_a_refusal(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    with locked_folders(second):
+        with pytest.raises(InputError, match="second"), locked_folders(first, second):
+            pytest.fail("two runs at once")
+        with locked_folders(first):
+            pass
+    with locked_folders(first, second):
+        pass
