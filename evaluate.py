@@ -181,23 +181,31 @@ def choose_sigma(held_out, centers):
     return max(np.geomspace(0.1, 0.25, 14), key=lambda sigma: parzen_log_likelihoods(held_out, centers, sigma).mean())
 
 
-def prepare_comparison(x_train, y_train, x_test, y_test, classifier, samples):
-    """Return a namespace with all that generated images are compared to.
+def choose_rows(y_train, y_test, samples):
+    """Return the rows (samples,) of training images, in equal numbers per digit, that images are compared to.
 
-    `train_pixels`, `test_pixels` (n, 784) and `held_out_pixels`, in [0, 1]; `test_features` (n, 128),
-    `test_seen` (n,), the digits that the classifier sees, and `test_labels` (n,); `images`
-    (samples, 28, 28, 1) and `labels` (samples,), training images in equal numbers per digit;
-    `distances` (n,) from the test images to their nearest training image.
-    Raises InputError if the data has too few images.
+    `y_train` (n,) and `y_test` (m,) are all labels of the data.
+    Raises InputError if the data has too few training images for that or for the width of the Parzen
+    window, or too few test images.
     """
     per_digit = samples // DIGITS
     chosen = [np.flatnonzero(y_train == digit)[:per_digit] for digit in range(DIGITS)]
-    if min(map(len, chosen)) < per_digit or len(x_train) < samples + DIGITS:
+    if min(map(len, chosen)) < per_digit or len(y_train) < samples + DIGITS:
         raise InputError(f"--samples {samples}: too few training images, {per_digit} of every digit and "
                          f"{DIGITS} more are needed; give fewer samples")
     if np.bincount(y_test, minlength=DIGITS).min() < 5:
         raise InputError("at least 5 test images of every digit are needed; give --data another file")
-    chosen = np.concatenate(chosen)
+    return np.concatenate(chosen)
+
+
+def prepare_comparison(x_train, y_train, x_test, y_test, classifier, chosen):
+    """Return a namespace with all that generated images are compared to.
+
+    `train_pixels`, `test_pixels` (n, 784) and `held_out_pixels`, in [0, 1]; `test_features` (n, 128),
+    `test_seen` (n,), the digits that the classifier sees, and `test_labels` (n,); `images`
+    (samples, 28, 28, 1) and `labels` (samples,), the training images in the rows `chosen` (samples,);
+    `distances` (n,) from the test images to their nearest training image.
+    """
     held_out = np.setdiff1d(np.arange(len(x_train)), chosen)[-1000:]
     x_train, x_test = scale_images(x_train).numpy(), scale_images(x_test).numpy()
     test_features, test_seen = classify(classifier, x_test)
@@ -324,9 +332,10 @@ def evaluate(settings):
     generators = {path: load_generator(path)
                   for path in settings.generator or [str(Path(settings.output_dir) / "generator.keras")]}
     (x_train, y_train), (x_test, y_test) = load_data(settings.data)
+    chosen = choose_rows(y_train, y_test, settings.samples)  # before minutes of training the classifier
     outputs, plots = open_folder(settings.output_dir), open_folder(settings.plots_dir)
     classifier = load_classifier(outputs / "classifier.keras", x_train, y_train)
-    real = prepare_comparison(x_train, y_train, x_test, y_test, classifier, settings.samples)
+    real = prepare_comparison(x_train, y_train, x_test, y_test, classifier, chosen)
     accuracy = float((real.test_seen == y_test).mean())
     columns = {}
     for number, (path, generator) in enumerate(generators.items(), 1):

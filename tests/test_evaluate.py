@@ -186,6 +186,21 @@ def test_bad_input_gets_one_line_and_harms_nothing(forked_script, evaluated, arg
     assert contents(folder) == before and not (folder / "new").exists()
 
 
+@pytest.mark.parametrize(("rows", "samples", "words"), [
+    ({"train": 3000, "test": 3000}, "10000", "fewer samples"), ({"train": 3000, "test": 40}, "200", "5 test images")])
+def test_too_few_images_are_refused_before_a_classifier_is_trained(
+        forked_script, evaluated, tmp_path, rows, samples, words):
+    arrays = {name: array[:rows[name[2:]]] for name, array in bundled_arrays(3000).items()}
+    np.savez(tmp_path / "few.npz", **arrays)
+    before = contents(tmp_path)
+    generator = str(evaluated[0] / "outputs" / "generator.keras")
+    status, stdout, stderr = forked_script(
+        ["--data", "few.npz", "--samples", samples, "--generator", generator], tmp_path, EVALUATE)
+    assert status == 2 and words in stderr and stdout == ""
+    assert stderr.startswith("evaluate.py: error: ") and stderr.count("\n") == 1
+    assert contents(tmp_path) == before and not (tmp_path / "outputs").exists()
+
+
 def test_a_damaged_classifier_is_named_with_the_remedy(forked_script, evaluated, tmp_path):
     folder, _ = evaluated
     os.symlink(folder / "small.npz", tmp_path / "small.npz")
