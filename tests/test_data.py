@@ -1,4 +1,4 @@
-"""The data: how images are scaled, what is loaded, and that importing the script does nothing."""
+"""The data: how images are scaled, what is loaded, and that importing the code does nothing."""
 
 import subprocess
 import sys
@@ -56,8 +56,9 @@ def test_another_npz_of_the_same_layout_is_loaded_as_it_is(tmp_path, label_type)
     checksum(x_train, y_train)  # which training and evaluation take, and which needs C's order
 
 
-def test_importing_the_script_prints_nothing_and_leaves_no_file(tmp_path):
-    result = subprocess.run([sys.executable, "-B", "-c", "import cgan_mnist"], cwd=tmp_path, capture_output=True,
+@pytest.mark.parametrize("module", ["cgan_mnist", "mnist_gan.networks"])
+def test_importing_the_script_or_a_module_prints_nothing_and_leaves_no_file(tmp_path, module):
+    result = subprocess.run([sys.executable, "-B", "-c", f"import {module}"], cwd=tmp_path, capture_output=True,
                             text=True,
                             env={**clean_environment(), "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "nonsense"})
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
