@@ -2,6 +2,8 @@
 
     errors          what is wrong with what the user gave
     mnist           the data
+    sentences       what is said about a painted digit, in English and Persian
+    painting        colours, and what thickness and slant of a digit are
     files           whole files, arrays from files, folders
     checkpoints     all that continues a run
     networks        networks as files

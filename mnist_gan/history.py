@@ -38,12 +38,12 @@ def draw_curves(epochs, curves, ylabel, title, reference, reference_label):
     return figure
 
 
-def draw_losses(epochs, d_loss, g_loss):
+def draw_losses(epochs, d_loss, g_loss, title="Losses of generator and discriminator"):
     """Draw the losses of discriminator and generator, (batches,) each in nats, over `epochs` epochs."""
     figure = draw_curves(
         epochs, {"generator (the combined model's loss)": (g_loss, "tab:orange"),
                  "discriminator (mean of real and generated)": (d_loss, "tab:blue")},
-        "binary cross-entropy (nats)", "Losses of generator and discriminator", math.log(2),
+        "binary cross-entropy (nats)", title, math.log(2),
         "ln 2 = 0.693: either loss if the discriminator answered 1/2 to everything")
     # The first batches, whose losses are several times as high, would squeeze all the rest.
     figure.axes[0].set_ylim(0, 1.2 * np.stack([d_loss, g_loss], 1).reshape(epochs, -1, 2).mean(1).max())

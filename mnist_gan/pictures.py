@@ -52,13 +52,13 @@ def grid_path(outputs, epoch):
     return outputs / f"epoch_{epoch:03d}.png"
 
 
-def read_grids(outputs, epochs, mode="L"):
-    """Read the grids of epochs 1 to `epochs` as uint8 (height, width) in gray, (height, width, 3) for mode "RGB".
+def read_grids(outputs, epochs, mode="L", first=1):
+    """Read the grids of epochs `first` to `epochs` as uint8 (height, width) in gray, (height, width, 3) for mode "RGB".
 
     Raises InputError if one is missing or damaged.
     """
     grids = []
-    for epoch in range(1, epochs + 1):
+    for epoch in range(first, epochs + 1):
         path = grid_path(outputs, epoch)
         try:
             grids.append(iio.imread(path, mode=mode))

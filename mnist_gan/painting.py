@@ -1,0 +1,126 @@
+"""Painted digits: their colours, and what thickness and slant of a digit are, in numbers.
+
+Every pixel of a painted digit is background + (ink - background) * gray, so that all that a sentence says about it
+can be measured in the picture.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from mnist_gan.mnist import DIGITS, SIDE
+from mnist_gan.sentences import COLOURS
+
+# In the order of COLOURS, in [-1, 1].
+PALETTE = np.array([(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 160, 0), (0, 0, 255), (255, 255, 0), (160, 0, 160),
+                    (255, 128, 0)], np.float32) / 127.5 - 1
+
+# A tenth of all pairs of digit and ink, one for each ink, that never occur in training.
+NEVER_SEEN = ((2, "black"), (0, "white"), (7, "red"), (5, "green"), (9, "blue"), (3, "yellow"), (8, "purple"),
+              (4, "orange"))
+# The seven or eight inks in which each digit does occur, repeated to 56, which both numbers divide.
+SEEN_INKS = np.array([np.resize([ink for ink, name in enumerate(COLOURS) if (digit, name) not in NEVER_SEEN], 56)
+                      for digit in range(DIGITS)], np.int32)
+
+# What else there is: eight other digits that occur in an ink for each digit that does, at least six other inks in which
+# a digit occurs for each of its inks, and six other colours for each pair of them; for all else the numbers mean nothing.
+OTHER_DIGITS = np.array([[[other for other in range(DIGITS) if other != digit and ink in SEEN_INKS[other]][:8]
+                          for digit in range(DIGITS)] for ink in range(len(COLOURS))], np.int32)
+OTHER_INKS = np.array([[np.resize([other for other in sorted(set(SEEN_INKS[digit])) if other != ink], 42)
+                        for ink in range(len(COLOURS))] for digit in range(DIGITS)], np.int32)
+OTHER_COLOURS = np.array([[[other for other in range(len(COLOURS)) if other not in (one, another)][:6]
+                           for another in range(len(COLOURS))] for one in range(len(COLOURS))], np.int32)
+
+PERCENTILES = (100 / 3, 200 / 3)  # of the training images; they part thin, medium, thick, and the three slants
+
+
+def draw_colours(digits, uniform):
+    """Draw inks and backgrounds, int32 tensors (n,), for `digits`, int32 (n,), among the pairs that occur in training.
+
+    `uniform(stream, maxval)` returns random int32 (n,) in [0, maxval) for stream 0 and another for stream 1.
+    """
+    ink = tf.gather_nd(SEEN_INKS, tf.stack([digits, uniform(0, SEEN_INKS.shape[1])], axis=1))
+    return ink, (ink + 1 + uniform(1, len(COLOURS) - 1)) % len(COLOURS)
+
+
+def paint(images, inks, backgrounds):
+    """Paint uint8 digits (n, 28, 28) in 0..255 with colours, integers (n,) into PALETTE.
+
+    Returns a float32 tensor (n, 28, 28, 3) in [-1, 1].
+    """
+    gray = tf.cast(images, tf.float32)[..., tf.newaxis] / 255.0
+    ink, background = (tf.gather(PALETTE, colour)[:, tf.newaxis, tf.newaxis] for colour in (inks, backgrounds))
+    return background + (ink - background) * gray
+
+
+def halve(images):
+    """Average images (n, 2 h, 2 w, c) over areas of 2 x 2 pixels: (n, h, w, c)."""
+    return tf.nn.avg_pool2d(images, 2, 2, "VALID")
+
+
+def enlarge(images):
+    """Repeat every pixel of images (n, h, w, c), an array, in both directions: (n, 2 h, 2 w, c)."""
+    return images.repeat(2, axis=1).repeat(2, axis=2)
+
+
+def stroke_widths(gray):
+    """Return the mean width of the strokes, in pixels (n,), of digits `gray` (n, 28, 28) in [0, 1].
+
+    A stroke of length l and width w has the area w l and the outline 2 l; the area is the sum of all pixels, the
+    outline that of the lengths of their gradients (for an indicator, its perimeter by the coarea formula).
+    """
+    down, right = np.diff(gray, axis=1, append=0), np.diff(gray, axis=2, append=0)
+    return 2 * gray.sum((1, 2)) / np.maximum(np.hypot(down, right).sum((1, 2)), 1e-6)
+
+
+def shears(gray):
+    """Return how far digits `gray` (n, 28, 28) in [0, 1] lean to the right per pixel of height, (n,), 0 for upright.
+
+    It is minus the quotient of the second central moments of x and y together and of y, which points downwards;
+    shearing a picture by it makes the two uncorrelated.
+    """
+    y, x = np.mgrid[:gray.shape[1], :gray.shape[2]].astype(np.float32)
+    mass = np.maximum(gray.sum((1, 2)), 1e-6)[:, np.newaxis, np.newaxis]
+    y = y - (gray * y).sum((1, 2), keepdims=True) / mass
+    x = x - (gray * x).sum((1, 2), keepdims=True) / mass
+    return -(gray * x * y).sum((1, 2)) / np.maximum((gray * y * y).sum((1, 2)), 1e-6)
+
+
+def shape_cuts(images):
+    """Return the PERCENTILES of the stroke widths and of the shears of uint8 digits (n, 28, 28), (2, 2)."""
+    gray = images / np.float32(255)
+    return np.stack([np.percentile(measure(gray), PERCENTILES) for measure in (stroke_widths, shears)])
+
+
+def shape_classes(gray, cuts):
+    """Return the positions in THICKNESSES and in SLANTS, int32 (n,) each, of digits `gray` (n, 28, 28) in [0, 1].
+
+    `cuts` is what `shape_cuts` returned for the training images.
+    """
+    return tuple(np.digitize(measure(gray), cut).astype(np.int32)
+                 for measure, cut in zip((stroke_widths, shears), cuts, strict=True))
+
+
+def read_pictures(images):
+    """Find what is painted in pictures (n, 28, 28, 3) in [-1, 1].
+
+    The background is the named colour nearest to the median of the outermost pixels; the ink is the other named
+    colour nearest to the mean of the pixels that differ from the background by at least three quarters of the
+    largest difference; the gray value of a pixel is its place on the line from the one colour to the other.
+    Returns inks (n,), backgrounds (n,), positions in COLOURS, and gray (n, 28, 28) in [0, 1]; all three are right
+    for real painted digits.
+    """
+    rows = np.arange(len(images))
+    outermost = np.ones((SIDE, SIDE), bool)
+    outermost[1:-1, 1:-1] = False
+    margin = np.median(images[:, outermost], axis=1)
+    background = np.square(margin[:, np.newaxis] - PALETTE).sum(-1).argmin(1)
+    start = PALETTE[background][:, np.newaxis, np.newaxis]
+    difference = np.square(images - start).sum(-1)
+    inked = difference >= 0.75**2 * difference.max((1, 2), keepdims=True)
+    colour = (images * inked[..., np.newaxis]).sum((1, 2)) / inked.sum((1, 2))[:, np.newaxis]
+    distances = np.square(colour[:, np.newaxis] - PALETTE).sum(-1)
+    distances[rows, background] = np.inf
+    ink = distances.argmin(1)
+    line = PALETTE[ink][:, np.newaxis, np.newaxis] - start
+    gray = ((images - start) * line).sum(-1) / np.square(line).sum(-1)
+    return ink, background, np.clip(gray, 0, 1)

@@ -1,0 +1,890 @@
+"""StackGAN on painted MNIST: learn to draw a digit from a sentence about it, first roughly, then finely.
+
+    python stackgan_mnist.py                                       train the text encoder, Stage I and Stage II
+    python stackgan_mnist.py --generate "a thick red seven leaning right on a yellow background" --samples 8
+    python stackgan_mnist.py --walk "a thin white one on black" "a thick blue eight on yellow"
+
+The script reads from top to bottom in the order in which things happen: data, networks, training, pictures, command
+line. Sentences and paint are described in `mnist_gan/sentences.py` and `mnist_gan/painting.py`.
+
+Zhang et al. 2017, StackGAN: Text to Photo-realistic Image Synthesis with Stacked Generative Adversarial Networks,
+https://arxiv.org/abs/1612.03242
+"""
+
+import argparse
+import math
+import sys
+import textwrap
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+# Before Keras, because the package starts TensorFlow without its messages.
+from mnist_gan.averaging import measure_statistics, update_average
+from mnist_gan.checkpoints import finite_values, load_checkpoint, require_checkpoint, restore, save_checkpoint
+from mnist_gan.command_line import (add_file_options, add_repetition_options, fraction_below, one_line_errors,
+                                    positive_number, readable_time, run, run_training, whole_number)
+from mnist_gan.diagrams import draw_graph
+from mnist_gan.errors import InputError
+from mnist_gan.files import locked_folders, open_folder, write_whole
+from mnist_gan.history import draw_curves, draw_losses, write_history
+from mnist_gan.mnist import SIDE, load_training_images
+from mnist_gan.networks import load_network, save_network
+from mnist_gan.painting import OTHER_COLOURS, OTHER_DIGITS, OTHER_INKS, draw_colours, enlarge, halve, paint, shape_classes, shape_cuts
+from mnist_gan.pictures import grid_path, read_grids, remove_later_grids, save_figure, tile_images, write_gif
+from mnist_gan.sentences import (CHOICES, COLOURS, LONGEST, PHRASINGS_PER_DESCRIPTION, VOCABULARY, describe, read,
+                                 sentence_table, to_tokens)
+from mnist_gan.settings import print_settings, record_settings, write_settings
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers, ops
+from matplotlib.figure import Figure
+
+SENTENCE_DIM = 64  # length of a sentence's embedding, the paper's phi_t
+CONDITION_DIM = 64  # length of the generators' condition, the paper's c
+SIMILARITY_SCALE = 2.5  # sentence embeddings have the length 8, picture embeddings 1: cosines count 20 times
+
+# ----------------------------------------------------------------------------------------------- data
+
+
+def prepare_data(images, digits):
+    """Return a namespace with all that is painted and said in training, as tensors.
+
+    `images` are uint8 (n, 28, 28), `digits` int32 (n,). `shapes` is int32 (n, 3): digit, thickness and slant.
+    """
+    thickness, slant = shape_classes(images / np.float32(255), shape_cuts(images))
+    return SimpleNamespace(images=tf.constant(images), shapes=tf.constant(np.stack([digits, thickness, slant], 1)))
+
+
+def random_draws(seed, step):
+    """Return (normal, uniform), which draw numbers that depend on nothing but `seed`, `step` and a stream.
+
+    `normal(stream, *shape)`, with a stream 0..9, is float32; `uniform(stream, maxval, *shape)`, with a stream 0..19, is
+    int32 in [0, maxval). Both turn the same seed into the same bits, so that none may be used by both.
+    """
+    def normal(stream, *shape):
+        return tf.random.stateless_normal(shape, (seed, 30 * step + 20 + stream))
+
+    def uniform(stream, maxval, *shape):
+        return tf.random.stateless_uniform(shape, (seed, 30 * step + stream), maxval=maxval, dtype=tf.int32)
+    return normal, uniform
+
+
+def paint_batch(data, rows, uniform):
+    """Paint the training images `rows`, int32 (n,), in random colours.
+
+    Returns pictures (n, 28, 28, 3) in [-1, 1] and their descriptions, int32 (n, 5).
+    """
+    digit, thickness, slant = tf.unstack(tf.gather(data.shapes, rows), axis=1)
+    ink, background = draw_colours(digit, lambda stream, maxval: uniform(stream, maxval, rows.shape[0]))
+    pictures = paint(tf.gather(data.images, rows), ink, background)
+    return pictures, tf.stack([digit, ink, background, thickness, slant], axis=1)
+
+
+def phrase(descriptions, uniform, stream, said=None):
+    """Return the rows in the table of all sentences, int32 (n,), of a random sentence for each description (n, 5).
+
+    A sentence names the digit alone with probability 1/8; otherwise it leaves each of the other attributes unsaid with
+    probability 1/4. It says them where `said`, bool (n, 4), holds.
+    """
+    size = descriptions.shape[0]
+    speaks = (uniform(stream, 4, size, 4) > 0) & (uniform(stream + 1, 8, size, 1) > 0)
+    speaks = speaks if said is None else speaks | said
+    row = descriptions[:, 0]
+    for number, choices in enumerate(CHOICES[1:]):
+        row = row * (choices + 1) + tf.where(speaks[:, number], descriptions[:, number + 1], choices)
+    return row * PHRASINGS_PER_DESCRIPTION + uniform(stream + 2, PHRASINGS_PER_DESCRIPTION, size)
+
+
+def wrong_sentences(descriptions, hard_share, uniform):
+    """Return rows in the table of sentences, int32 (n,), that are wrong about pictures with `descriptions` (n, 5).
+
+    The first `hard_share` of them are hard: true but for one attribute, the digit twice as often as each of the others.
+    The rest are true of the next picture if that shows another digit, and hard if it does not.
+    """
+    size = descriptions.shape[0]
+    digit, ink, background, thickness, slant = tf.unstack(descriptions, axis=1)
+    fault = uniform(14, 6, size)
+    other_digit = tf.gather_nd(OTHER_DIGITS, tf.stack([ink, digit, uniform(15, 8, size)], 1))
+    other_ink = tf.gather_nd(OTHER_INKS, tf.stack([digit, ink, uniform(16, 42, size)], 1))
+    other_background = tf.gather_nd(OTHER_COLOURS, tf.stack([ink, background, uniform(17, 6, size)], 1))
+    wrong_ink = tf.where(fault == 2, other_ink, ink)
+    wrong_background = tf.where(fault == 3, other_background, background)
+    hard = tf.stack([
+        tf.where(fault < 2, other_digit, digit), wrong_ink,
+        tf.where(wrong_background == wrong_ink, len(COLOURS), wrong_background),  # unsaid where it would not be seen
+        tf.where(fault == 4, (thickness + 1 + uniform(18, 2, size)) % 3, thickness),
+        tf.where(fault == 5, (slant + 1 + uniform(18, 2, size)) % 3, slant)], 1)
+    said = tf.stack([fault == attribute for attribute in (2, 3, 4, 5)], 1)
+    hard = phrase(hard, uniform, 8, said)
+    following = tf.roll(descriptions, -1, 0)
+    is_hard = (tf.range(size) < round(hard_share * size)) | (following[:, 0] == digit)
+    return tf.where(is_hard, hard, phrase(following, uniform, 11))
+
+
+# ------------------------------------------------------------------------------------------- networks
+
+
+def build_text_encoder():
+    """Build the text encoder: the words of a sentence, int32 (n, 24), to its embedding (n, 64) of length 8.
+
+    Convolutions over three words at a time keep the order of the words: "a red one on blue" is not "a blue one on red".
+    """
+    words = keras.Input((LONGEST,), dtype="int32", name="words")
+    x = layers.Embedding(len(VOCABULARY) + 1, 48)(words)
+    x = layers.Conv1D(96, 3, padding="same")(x)
+    x = layers.LeakyReLU(negative_slope=0.2)(x)
+    x = layers.Conv1D(96, 3, padding="same")(x)
+    x = layers.LeakyReLU(negative_slope=0.2)(x)
+    x = layers.GlobalMaxPooling1D()(x)
+    x = layers.Dense(256)(x)
+    x = layers.LeakyReLU(negative_slope=0.2)(x)
+    x = layers.Dense(SENTENCE_DIM)(x)
+    x = layers.BatchNormalization()(x)  # without it all embeddings point the same way, and nothing is learnt
+    x = layers.UnitNormalization()(x)
+    return keras.Model(words, layers.Rescaling(SENTENCE_DIM**0.5)(x), name="text_encoder")
+
+
+def build_picture_encoder():
+    """Build the picture encoder: pictures (n, 14, 14, 3) in [-1, 1] to embeddings (n, 64) of length 1."""
+    picture = keras.Input((SIDE // 2, SIDE // 2, 3), name="picture")
+    x = layers.Flatten()(with_contrast(picture))
+    x = layers.Dense(512)(x)
+    x = layers.LeakyReLU(negative_slope=0.2)(x)
+    x = layers.BatchNormalization()(x)
+    x = layers.Dense(256)(x)
+    x = layers.LeakyReLU(negative_slope=0.2)(x)
+    x = layers.Dense(SENTENCE_DIM)(x)
+    x = layers.BatchNormalization()(x)
+    return keras.Model(picture, layers.UnitNormalization()(x), name="picture_encoder")
+
+
+def with_contrast(picture):
+    """Add a channel to pictures (n, h, w, 3): how far a pixel is from the mean colour, relative to all pixels.
+
+    It shows a digit alike in all its colours, which would have to be learnt for each pair of them otherwise.
+    """
+    distance = ops.sum(ops.square(picture - ops.mean(picture, axis=(1, 2), keepdims=True)), axis=-1, keepdims=True)
+    contrast = ops.sqrt(distance / (4 * ops.mean(distance, axis=(1, 2), keepdims=True) + 1e-3) + 1e-3)
+    return ops.concatenate([picture, contrast], axis=-1)
+
+
+def augment_condition(sentence, epsilon):
+    """Conditioning augmentation (the paper's section 3.2): return (condition, mean, log_sigma), (n, 64) each.
+
+    The condition is drawn from a normal distribution whose mean and standard deviation the embedding `sentence`
+    (n, 64) determines; `epsilon` (n, 64) is standard normal. The distribution starts narrow, so that the generator
+    hears the sentence from the first batch on.
+    """
+    mean = layers.Dense(CONDITION_DIM, name="condition_mean")(sentence)
+    narrow = keras.initializers.Constant(-1.0)
+    log_sigma = layers.Dense(CONDITION_DIM, bias_initializer=narrow, name="condition_log_sigma")(sentence)
+    return mean + ops.exp(log_sigma) * epsilon, mean, log_sigma
+
+
+def mix_colours(mask, colours):
+    """Paint with a mask (n, h, w, 1) in [0, 1] and two colours (n, 6) in [-1, 1].
+
+    The picture is background + (ink - background) * mask, a foreground before a background as in Vondrick et al. 2016,
+    https://arxiv.org/abs/1609.02612, section 3.1, with a single colour for each.
+    """
+    ink, background = ops.split(layers.Reshape((1, 1, 6))(colours), 2, axis=-1)
+    return background + (ink - background) * mask
+
+
+def normalized(x):
+    """Return LeakyReLU(0.2) and then BatchNormalization with momentum 0.8 of x."""
+    return layers.BatchNormalization(momentum=0.8)(layers.LeakyReLU(negative_slope=0.2)(x))
+
+
+def build_stage1_generator(latent_dim=100):
+    """Build Stage I's generator: noise (n, latent_dim), epsilon (n, 64), both standard normal, and sentence (n, 64),
+    to [picture (n, 14, 14, 3) in [-1, 1], mean (n, 64), log_sigma (n, 64)].
+
+    Noise and condition enter side by side and multiplied, as the label does in `cgan_mnist.py`.
+    """
+    noise = keras.Input((latent_dim,), name="noise")
+    epsilon = keras.Input((CONDITION_DIM,), name="epsilon")
+    sentence = keras.Input((SENTENCE_DIM,), name="sentence")
+    condition, mean, log_sigma = augment_condition(sentence, epsilon)
+    product = layers.Multiply(name="noise_times_condition")([noise, layers.Dense(latent_dim)(condition)])
+    x = layers.Concatenate()([product, noise, condition])
+    colours = layers.Dense(6, activation="tanh", name="colours")(normalized(layers.Dense(128)(x)))
+    x = normalized(layers.Dense(256)(x))
+    x = normalized(layers.Dense(512)(x))
+    x = normalized(layers.Dense(1024)(x))
+    mask = layers.Reshape((SIDE // 2, SIDE // 2, 1))(layers.Dense(SIDE**2 // 4, activation="sigmoid", name="mask")(x))
+    return keras.Model([noise, epsilon, sentence], [mix_colours(mask, colours), mean, log_sigma],
+                       name="stage1_generator")
+
+
+def upsample(x, channels, upsampling):
+    """Double height and width of x (n, h, w, c) to (n, 2 h, 2 w, channels).
+
+    "pixelshuffle" computes four channels for each and lays them out as 2 x 2 pixels (Shi et al. 2016,
+    https://arxiv.org/abs/1609.05158); its four kernels start equal, so that it starts as nearest-neighbour
+    enlargement, without a checkerboard (ICNR, Aitken et al. 2017, https://arxiv.org/abs/1707.02937).
+    """
+    if upsampling == "transposed":
+        return layers.Conv2DTranspose(channels, 4, strides=2, padding="same")(x)
+    if upsampling == "nearest":
+        return layers.Conv2D(channels, 3, padding="same")(layers.UpSampling2D()(x))
+    convolution = layers.Conv2D(4 * channels, 3, padding="same")
+    convolution.build(x.shape)
+    convolution.kernel.assign(np.tile(convolution.kernel.numpy()[..., :channels], 4))
+    return ops.depth_to_space(convolution(x), 2)
+
+
+def residual_block(x, channels):
+    """Return x (n, h, w, channels) plus what two convolutions make of it (He et al. 2016)."""
+    y = normalized(layers.Conv2D(channels, 3, padding="same")(x))
+    y = layers.BatchNormalization(momentum=0.8)(layers.Conv2D(channels, 3, padding="same")(y))
+    return layers.LeakyReLU(negative_slope=0.2)(layers.Add()([x, y]))
+
+
+def build_stage2_generator(upsampling="pixelshuffle"):
+    """Build Stage II's generator: rough picture (n, 14, 14, 3) in [-1, 1], epsilon (n, 64), standard normal, and
+    sentence (n, 64), to [picture (n, 28, 28, 3) in [-1, 1], mean (n, 64), log_sigma (n, 64)].
+
+    It has no noise input: what varies, varies with the rough picture (the paper's section 3.4).
+    """
+    rough = keras.Input((SIDE // 2, SIDE // 2, 3), name="rough_picture")
+    epsilon = keras.Input((CONDITION_DIM,), name="epsilon")
+    sentence = keras.Input((SENTENCE_DIM,), name="sentence")
+    condition, mean, log_sigma = augment_condition(sentence, epsilon)
+    x = early = layers.LeakyReLU(negative_slope=0.2)(layers.Conv2D(32, 3, padding="same")(with_contrast(rough)))
+    x = normalized(layers.Conv2D(64, 4, strides=2, padding="same")(x))  # 7 x 7 x 64
+    everywhere = layers.Reshape((7, 7, CONDITION_DIM))(layers.RepeatVector(49)(condition))
+    x = normalized(layers.Conv2D(64, 1)(layers.Concatenate()([x, everywhere])))
+    x = residual_block(x, 64)
+    x = residual_block(x, 64)
+    colours = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalAveragePooling2D()(early),
+                                    condition])
+    colours = layers.Dense(6, activation="tanh", name="colours")(normalized(layers.Dense(128)(colours)))
+    x = normalized(upsample(x, 32, upsampling))  # 14 x 14 x 32
+    x = normalized(upsample(x, 16, upsampling))  # 28 x 28 x 16
+    mask = layers.Conv2D(1, 3, padding="same", activation="sigmoid", name="mask")(x)
+    return keras.Model([rough, epsilon, sentence], [mix_colours(mask, colours), mean, log_sigma],
+                       name="stage2_generator")
+
+
+def build_discriminator(stage):
+    """Build the discriminator of a stage in two parts, so that a picture is looked at once for several sentences.
+
+    Returns (look, judge): pictures (n, 14, 14, 3) for Stage I, (n, 28, 28, 3) for Stage II, to features (n, 256);
+    features and sentences (n, 64) to the logit (n, 1) of the probability that the picture is real and its sentence
+    right. The logit is a Dense layer's plus the product of features and sentence (projection, Miyato & Koyama 2018,
+    https://arxiv.org/abs/1802.05637).
+    """
+    side = SIDE // 2 if stage == 1 else SIDE
+    picture = keras.Input((side, side, 3), name="picture")
+    x = with_contrast(picture)
+    if stage == 1:
+        x = layers.Flatten()(x)
+        x = layers.LeakyReLU(negative_slope=0.2)(layers.Dense(1024)(x))
+        x = layers.LeakyReLU(negative_slope=0.2)(layers.Dense(512)(x))
+    else:
+        for channels in (32, 64, 128):  # 14 x 14, 7 x 7, 4 x 4
+            x = layers.LeakyReLU(negative_slope=0.2)(layers.Conv2D(channels, 4, strides=2, padding="same")(x))
+        x = layers.Flatten()(x)
+    x = layers.LeakyReLU(negative_slope=0.2)(layers.Dense(256)(x))
+    features = keras.Input((256,), name="features")
+    sentence = keras.Input((SENTENCE_DIM,), name="sentence")
+    fit = layers.Dot(1, name="projection")([features, layers.Dense(256)(sentence)])
+    logit = layers.Dense(1)(features) + fit / 16.0  # 16 is the root of 256
+    return (keras.Model(picture, x, name=f"stage{stage}_discriminator"),
+            keras.Model([features, sentence], logit, name=f"stage{stage}_judge"))
+
+
+# ------------------------------------------------------------------------------------------- training
+
+HISTORY_COLUMNS = ("d_loss_real", "d_loss_generated", "d_loss_wrong", "d_loss", "g_loss", "kl_divergence",
+                   "matching_loss")
+
+# What a checkpoint must share with the run that continues it; everything else may differ.
+RESUMED_SETTINGS = ("encoder_epochs", "stage1_epochs", "batch_size", "latent_dim", "generator_learning_rate",
+                    "discriminator_learning_rate", "label_smoothing", "wrong_sentence_weight", "hard_share",
+                    "kl_weight", "condition_noise", "matching_weight", "mode_seeking_weight", "input_noise",
+                    "averaging_decay", "upsampling", "stage2_epochs", "seed", "train_size", "data_crc32")
+ENCODER_BATCH_SIZE = 256
+FAR_STEP = 10**7  # random numbers of steps from here on are drawn for other things than training
+
+
+def similarities(pictures, sentences):
+    """Return the scaled cosines (n, m) between embeddings of pictures (n, 64) and of sentences (m, 64)."""
+    return SIMILARITY_SCALE * tf.matmul(pictures, sentences, transpose_b=True)
+
+
+def choose_own(scores):
+    """Return the mean cross-entropy of choosing the own column in each row of `scores` (..., n, n) by its softmax."""
+    own = tf.broadcast_to(tf.range(tf.shape(scores)[-1]), tf.shape(scores)[:-1])
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(own, scores))
+
+
+def train_encoders(text_encoder, picture_encoder, data, table, settings):
+    """Train both encoders to match every picture of a batch with its own sentence and the other way around.
+
+    The loss is the symmetric contrastive one of Radford et al. 2021, https://arxiv.org/abs/2103.00020, figure 3.
+    `table` holds all sentences as words. Raises FloatingPointError when the loss is no longer finite.
+    """
+    size = min(ENCODER_BATCH_SIZE, len(data.images))
+    batches = len(data.images) // size
+    steps = settings.encoder_epochs * batches
+    variables = text_encoder.trainable_variables + picture_encoder.trainable_variables
+    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, max(steps, 1)))
+    optimizer.build(variables)
+
+    @tf.function(autograph=False)
+    def train_batch(rows, step):
+        _, uniform = random_draws(settings.seed, FAR_STEP + step)
+        pictures, descriptions = paint_batch(data, rows, uniform)
+        words = tf.gather(table, phrase(descriptions, uniform, 2))
+        with tf.GradientTape() as tape:
+            scores = similarities(picture_encoder(halve(pictures), training=True), text_encoder(words, training=True))
+            loss = (choose_own(scores) + choose_own(tf.transpose(scores))) / 2
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    bar = keras.utils.Progbar(steps) if sys.stdout.isatty() else None
+    for step in range(steps):
+        if step % batches == 0:
+            order = np.random.default_rng((settings.seed, 1, step)).permutation(len(data.images)).astype(np.int32)
+        rows = tf.constant(order[step % batches * size:][:size])
+        loss = float(train_batch(rows, tf.constant(step)))
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the encoders' loss is no longer finite in batch {step + 1}")
+        if bar:
+            bar.update(step + 1, [("matching_loss", loss)])
+        elif (step + 1) % batches == 0:
+            print(f"Encoder epoch {(step + 1) // batches}/{settings.encoder_epochs}: matching_loss {loss:.4f}",
+                  flush=True)
+
+
+def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_generator=None, jit_compile=None):
+    """Build the networks of a stage, 1 or 2, their optimizers and the compiled training step.
+
+    `data` comes from `prepare_data`; `embeddings` is a variable with those of all sentences, float32 (n, 64);
+    `stage1_generator` is the finished one that draws what Stage II starts from. Only the variables of the stage itself
+    are ever updated: Stage I, and both encoders, are frozen.
+
+    Returns a namespace with `generator`, `averaged_generator`, `look`, `judge`, `variables` (all that must be kept to
+    continue bit for bit), `draw_inputs(step, size)` (what the generator draws from, with random sentences) and
+    `train_batch(rows, step)`, which returns float32 (7,), HISTORY_COLUMNS.
+    """
+    def build_generator():
+        if stage == 1:
+            return build_stage1_generator(settings.latent_dim)
+        return build_stage2_generator(settings.upsampling)
+
+    generator, averaged_generator = build_generator(), build_generator()
+    averaged_generator.set_weights(generator.get_weights())
+    look, judge = build_discriminator(stage)
+    generator_variables = generator.trainable_variables
+    discriminator_variables = look.trainable_variables + judge.trainable_variables
+    epochs = settings.stage1_epochs if stage == 1 else settings.stage2_epochs
+    generator_optimizer, discriminator_optimizer = (
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, epochs * batches_per_epoch(settings), 0.05),
+                              beta_1=0.5)
+        for rate in (settings.generator_learning_rate, settings.discriminator_learning_rate))
+    generator_optimizer.build(generator_variables)
+    discriminator_optimizer.build(discriminator_variables)
+    mode_seeking_weight = settings.mode_seeking_weight if stage == 1 else 0.0  # Stage II has no noise
+    size, half = settings.batch_size, settings.batch_size // 2
+
+    def generator_inputs(sentence, normal):
+        """Return what a generator needs beside the sentence, from the streams 0 to 3."""
+        size = sentence.shape[0]
+        noise, epsilon = normal(0, size, settings.latent_dim), normal(1, size, CONDITION_DIM)
+        if stage == 1:
+            return [noise, settings.condition_noise * epsilon, sentence]
+        rough = stage1_generator([noise, settings.condition_noise * epsilon, sentence], training=False)[0]
+        return [rough, settings.condition_noise * normal(2, size, CONDITION_DIM), sentence]
+
+    def draw_inputs(step, size):
+        normal, uniform = random_draws(settings.seed, step)
+        rows = uniform(19, len(data.images), size)
+        _, descriptions = paint_batch(data, rows, uniform)
+        return generator_inputs(tf.gather(embeddings, phrase(descriptions, uniform, 2)), normal)
+
+    def cross_entropy(target, logits):
+        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.fill(tf.shape(logits), target), logits))
+
+    def distances(batch):
+        return tf.reduce_mean(tf.reshape(tf.abs(batch[:half] - batch[-half:]), (half, -1)), axis=1)
+
+    # XLA makes Dense layers faster and convolutions slower.
+    @tf.function(jit_compile=stage == 1 if jit_compile is None else jit_compile, autograph=False)
+    def train_batch(rows, step):
+        normal, uniform = random_draws(settings.seed, step)
+        pictures, descriptions = paint_batch(data, rows, uniform)
+        real = halve(pictures) if stage == 1 else pictures
+        right = tf.gather(embeddings, phrase(descriptions, uniform, 2))
+        wrong = tf.gather(embeddings, wrong_sentences(descriptions, settings.hard_share, uniform))
+        # For mode seeking, the second half of the batch repeats the sentences of the first.
+        asked = tf.concat([right[:-half], right[:half]], 0) if mode_seeking_weight else right
+
+        def blur(batch, stream):
+            # Instance noise (Sonderby et al. 2017, https://arxiv.org/abs/1610.04490): exact colours alone would
+            # give real pictures away.
+            return batch + settings.input_noise * normal(stream, *batch.shape)
+
+        inputs = generator_inputs(asked, normal)
+        with tf.GradientTape() as generator_tape:
+            generated, mean, log_sigma = generator(inputs, training=True)
+
+            # The discriminator, on the very pictures that the generator is about to be trained with. Its targets:
+            # real with its sentence 0.9 (one-sided label smoothing), real with a wrong one 0, generated 0
+            # (Reed et al. 2016, https://arxiv.org/abs/1605.05396, section 4.2).
+            with tf.GradientTape() as tape:
+                features = look(blur(tf.concat([real, tf.stop_gradient(generated)], 0), 4), training=True)
+                logits = judge([tf.concat([features, features[:size]], 0), tf.concat([right, asked, wrong], 0)])
+                loss_real = cross_entropy(1.0 - settings.label_smoothing, logits[:size])
+                loss_generated = cross_entropy(0.0, logits[size:-size])
+                loss_wrong = cross_entropy(0.0, logits[-size:])
+                objective = (loss_real + (1.0 - settings.wrong_sentence_weight) * loss_generated
+                             + settings.wrong_sentence_weight * loss_wrong)
+            gradients = tape.gradient(objective, discriminator_variables)
+            discriminator_optimizer.apply(gradients, discriminator_variables)
+
+            # The generator, through the discriminator as it is now.
+            g_loss = cross_entropy(1.0, judge([look(blur(generated, 5), training=True), asked]))
+            # KL(N(mean, sigma^2) || N(0, 1)), per dimension, so that conditions of neighbouring sentences overlap.
+            kl = tf.reduce_mean(0.5 * (tf.square(mean) + tf.exp(2.0 * log_sigma) - 1.0) - log_sigma)
+            # The frozen encoders should find the sentence of a picture among those of the batch, in the spirit of
+            # Xu et al. 2018, https://arxiv.org/abs/1711.10485, section 3.2.
+            seen = picture_encoder(generated if stage == 1 else halve(generated), training=False)
+            if mode_seeking_weight:  # equal sentences are not among one another
+                scores = tf.stack([similarities(seen[:half], asked[:half]), similarities(seen[-half:], asked[:half])])
+            else:
+                scores = similarities(seen, asked)
+            matching = choose_own(scores)
+            objective = g_loss + settings.kl_weight * kl + settings.matching_weight * matching
+            if mode_seeking_weight:  # Mao et al. 2019, https://arxiv.org/abs/1903.05628, as in `cgan_mnist.py`
+                sameness = distances(inputs[0]) / (distances(generated) + 1e-2)
+                objective += mode_seeking_weight * tf.reduce_mean(sameness)
+        gradients = generator_tape.gradient(objective, generator_variables)
+        generator_optimizer.apply(gradients, generator_variables)
+        first_step = 0 if stage == 1 else settings.stage1_epochs * batches_per_epoch(settings)
+        update_average(averaged_generator, generator, settings.averaging_decay, step - first_step)
+        return tf.stack([loss_real, loss_generated, loss_wrong, (loss_real + loss_generated) / 2, g_loss, kl, matching])
+
+    return SimpleNamespace(
+        generator=generator, averaged_generator=averaged_generator, look=look, judge=judge, draw_inputs=draw_inputs,
+        train_batch=train_batch,
+        variables=[variable for part in (generator, averaged_generator, look, judge, generator_optimizer,
+                                         discriminator_optimizer) for variable in part.variables])
+
+
+def batches_per_epoch(settings):
+    """Return in how many batches every training image is used once."""
+    return math.ceil(settings.train_size / settings.batch_size)
+
+
+def build_training(settings, images, digits):
+    """Build all networks and training steps for uint8 images (n, 28, 28) and digits int32 (n,).
+
+    Returns a namespace with `text_encoder`, `picture_encoder`, `stages` (what `build_stage` returns, two of them),
+    `networks` (what `draw_pictures` needs), `variables` (all that must be kept to continue bit for bit),
+    `train_encoders()` and `embed_sentences()`, to be called when the text encoder has its final weights.
+    """
+    keras.utils.set_random_seed(settings.seed)  # the initial weights
+    data = prepare_data(images, digits)
+    table = tf.constant(sentence_table(settings.seed))
+    text_encoder, picture_encoder = build_text_encoder(), build_picture_encoder()
+    embeddings = tf.Variable(tf.zeros((len(table), SENTENCE_DIM)), trainable=False)
+    first = build_stage(1, settings, data, embeddings, picture_encoder)
+    second = build_stage(2, settings, data, embeddings, picture_encoder, first.averaged_generator)
+
+    def embed_sentences():
+        embeddings.assign(text_encoder.predict(table, batch_size=4096, verbose=0))
+
+    return SimpleNamespace(
+        text_encoder=text_encoder, picture_encoder=picture_encoder, stages=(first, second),
+        networks=SimpleNamespace(text_encoder=text_encoder, stage1=first.averaged_generator,
+                                 stage2=second.averaged_generator),
+        train_encoders=lambda: train_encoders(text_encoder, picture_encoder, data, table, settings),
+        embed_sentences=embed_sentences,
+        variables=text_encoder.variables + picture_encoder.variables + first.variables + second.variables)
+
+
+def train_epoch(stage, settings, epoch):
+    """Train a stage for one full shuffled pass over the training images; `epoch` counts from 0 over both stages.
+
+    Returns the history of the epoch, float32 (batches, 7), with the columns HISTORY_COLUMNS.
+    Raises FloatingPointError as soon as a loss is not finite.
+    """
+    batches = batches_per_epoch(settings)
+    # The shuffled rows start over where the last batch has too few: one shape, compiled once.
+    order = np.random.default_rng((settings.seed, epoch)).permutation(settings.train_size)
+    order = tf.constant(np.resize(order, (batches, settings.batch_size)), tf.int32)
+    bar = keras.utils.Progbar(batches) if sys.stdout.isatty() else None
+    history = np.empty((batches, len(HISTORY_COLUMNS)), np.float32)
+    for batch in range(batches):
+        history[batch] = stage.train_batch(order[batch], tf.constant(epoch * batches + batch))
+        if not np.isfinite(history[batch]).all():
+            raise FloatingPointError(f"a loss is no longer finite in epoch {epoch + 1}, batch {batch + 1}")
+        if bar:
+            bar.update(batch + 1, [("d_loss", history[batch, 3]), ("g_loss", history[batch, 4])])
+    return history
+
+
+def train_epochs(settings, record, images, digits, outputs):
+    """Train the text encoder, Stage I and Stage II, or continue at the checkpoint, and save every epoch in `outputs`.
+
+    Returns the training, the history, float32 (batches, 7), and the seconds that it took; raises as `train` does.
+    """
+    checkpoint = outputs / "checkpoint.npz"
+    epoch, seconds, history = 0, 0.0, np.empty((0, len(HISTORY_COLUMNS)), np.float32)
+    if settings.resume:
+        epoch, seconds, history, values = load_checkpoint(checkpoint, record, RESUMED_SETTINGS)
+        read_grids(outputs, epoch, "RGB", first=0)  # a missing frame of the GIF is refused now, not after the training
+    print_settings(record)
+    training = build_training(settings, images, digits)
+
+    def save(title):
+        """Save the grid, the history and, last, the checkpoint, so that whatever it counts as finished is there."""
+        values = finite_values(training.variables, epoch)
+        rough, fine = draw_pictures(training.networks, SHOWN_SENTENCES, 10, settings.seed, settings.condition_noise)
+        shown = fine if epoch > settings.stage1_epochs else rough
+        save_figure(grid_path(outputs, epoch), draw_sheet(SHOWN_SENTENCES, shown, title))
+        if epoch:
+            write_history(outputs / "history.csv", HISTORY_COLUMNS, history, epoch)
+        save_checkpoint(checkpoint, record, epoch, seconds, history, values)
+
+    if settings.resume:
+        restore(training.variables, values, checkpoint)
+        print(f"Continuing after epoch {epoch} of {settings.epochs}.")
+    else:
+        started = time.perf_counter()
+        print("Training the text encoder:", flush=True)
+        training.train_encoders()
+        seconds += time.perf_counter() - started
+        save("Untrained")
+    training.embed_sentences()
+
+    while epoch < settings.epochs:
+        started = time.perf_counter()
+        second = epoch >= settings.stage1_epochs
+        stage = training.stages[second]
+        name = (f"Stage II, epoch {epoch + 1 - settings.stage1_epochs}/{settings.stage2_epochs}" if second
+                else f"Stage I, epoch {epoch + 1}/{settings.stage1_epochs}")
+        if sys.stdout.isatty():
+            print(name)
+        rows = train_epoch(stage, settings, epoch)
+        measure_statistics(stage.averaged_generator, lambda number, stage=stage: stage.draw_inputs(-1 - number, 256))
+        epoch, history = epoch + 1, np.concatenate([history, rows])
+        seconds += time.perf_counter() - started
+        save(name)
+        if not sys.stdout.isatty():
+            print(f"{name}: d_loss {rows[:, 3].mean():.4f}, g_loss {rows[:, 4].mean():.4f}, "
+                  f"matching_loss {rows[:, 6].mean():.4f}, {time.perf_counter() - started:.1f} s", flush=True)
+    return training, history, seconds
+
+
+def write_results(settings, record, training, history, seconds, outputs, plots):
+    """Write and announce what a finished training leaves beside its grids, history and checkpoint."""
+    remove_later_grids(outputs, settings.epochs)
+    networks, split = training.networks, settings.stage1_epochs * batches_per_epoch(settings)
+    for network in (networks.text_encoder, networks.stage1, networks.stage2):
+        save_network(outputs / f"{network.name}.keras", network)
+    for number, epochs, rows in ((1, settings.stage1_epochs, history[:split]),
+                                 (2, settings.stage2_epochs, history[split:])):
+        save_figure(plots / f"stage{number}_loss_curves.png", draw_losses(
+            epochs, rows[:, 3], rows[:, 4], f"Stage {'I' * number}: losses of generator and discriminator"))
+        save_figure(plots / f"stage{number}_conditions.png", draw_conditions(rows, epochs, number))
+    drawn = [training.text_encoder, training.picture_encoder]
+    for stage in training.stages:
+        drawn += [stage.generator, stage.look, stage.judge]
+    for network in drawn:
+        save_figure(plots / f"{network.name}.png", draw_graph(network))
+    save_figure(plots / "walk.png", draw_walk(networks, *WALKED_SENTENCES, settings.seed, settings.condition_noise))
+    write_gif(outputs / "stackgan.gif", read_grids(outputs, settings.epochs, "RGB", first=0))
+    write_settings(outputs / "settings.json", record, seconds)
+    print(f"""
+Trained {settings.stage1_epochs} epochs of Stage I and {settings.stage2_epochs} of Stage II in \
+{readable_time(seconds)}. What the run left:
+  {outputs / "stackgan.gif"}: digits forming from noise, over Stage I to Stage II
+  {grid_path(outputs, 0)} ... {grid_path(outputs, settings.epochs).name}: the same, one grid per epoch
+  {plots / "stage1_loss_curves.png"}, {plots / "stage2_loss_curves.png"}: the losses of both stages
+  {plots / "stage1_conditions.png"}, {plots / "stage2_conditions.png"}: how much of the sentence is heard
+  {plots / "walk.png"}: a walk from one sentence to another
+  {plots / "stage1_generator.png"}, ...: the networks
+  {outputs / "history.csv"}: the numbers behind the curves
+  {outputs / "settings.json"}: the settings and versions of this run
+  {outputs / "text_encoder.keras"}, {outputs / "stage1_generator.keras"},
+  {outputs / "stage2_generator.keras"}: the trained networks, for --generate
+  {outputs / "checkpoint.npz"}: for --resume""")
+
+
+def train(settings):
+    """Train as `settings` from `parse_arguments` say and write everything that a run leaves.
+
+    Raises InputError for input that cannot be used, before any training; FloatingPointError when a loss or a weight is
+    no longer finite; OSError when a file cannot be written. The checkpoint of the last finished epoch stays as it is
+    in each case.
+    """
+    images, digits = load_training_images(settings.data, settings.train_size, settings.batch_size)
+    settings.train_size = len(images)
+    settings.epochs = settings.stage1_epochs + settings.stage2_epochs
+    record = record_settings(settings, images, digits)
+    outputs, plots = Path(settings.output_dir), Path(settings.plots_dir)
+    if settings.resume:
+        require_checkpoint(outputs / "checkpoint.npz")
+    with locked_folders(outputs, plots):
+        training, history, seconds = train_epochs(settings, record, images, digits, outputs)
+        write_results(settings, record, training, history, seconds, outputs, plots)
+
+
+# ------------------------------------------------------------------------------------------- pictures
+
+# Everything said and nearly nothing, a pair never seen in training (a red seven), order that matters, and Persian.
+SHOWN_SENTENCES = ("a thick red seven leaning right on a yellow background", "a thin white four leaning left on black",
+                   "the digit 3", "a blue eight", "a red one on a blue background", "a blue one on a red background",
+                   "یک پنج سبز ضخیم روی زمینه سفید", "یک یک قرمز")
+WALKED_SENTENCES = ("a thin white two leaning left on a blue background",
+                    "a thick red eight leaning right on a yellow background")
+
+
+def embed(networks, sentences):
+    """Return the embeddings, float32 (n, 64), of sentences whose words are all known."""
+    return np.concatenate([networks.text_encoder(to_tokens(sentences[start:start + 1000]), training=False)
+                           for start in range(0, len(sentences), 1000)])
+
+
+def draw_embedded(networks, sentences, noise, epsilons):
+    """Draw one picture for each of `sentences`, embeddings (n, 64).
+
+    `noise` (n, latent_dim) and `epsilons` (2, n, 64), one for each stage, are what is random about it.
+    Returns arrays of Stage I (n, 14, 14, 3) and of Stage II (n, 28, 28, 3) in [-1, 1].
+    """
+    rough, fine = [], []
+    for start in range(0, len(sentences), 1000):
+        part = slice(start, start + 1000)
+        rough.append(networks.stage1([tf.constant(noise[part]), tf.constant(epsilons[0, part]),
+                                      tf.constant(sentences[part])], training=False)[0])
+        fine.append(networks.stage2([rough[-1], tf.constant(epsilons[1, part]),
+                                     tf.constant(sentences[part])], training=False)[0])
+    return np.concatenate(rough), np.concatenate(fine)
+
+
+def draw_pictures(networks, sentences, samples, seed, condition_noise=1.0):
+    """Draw `samples` pictures of each of `sentences`, strings with known words, from noise that `seed` determines.
+
+    `networks` has `text_encoder`, `stage1` and `stage2`.
+    Returns float32 arrays (sentences, samples, 14, 14, 3) and (sentences, samples, 28, 28, 3) in [-1, 1].
+    """
+    random, count = np.random.default_rng(seed), len(sentences) * samples
+    noise = random.standard_normal((count, networks.stage1.inputs[0].shape[1]), np.float32)
+    epsilons = condition_noise * random.standard_normal((2, count, CONDITION_DIM), np.float32)
+    embeddings = embed(networks, sentences).repeat(samples, axis=0)
+    return tuple(pictures.reshape(len(sentences), samples, *pictures.shape[1:])
+                 for pictures in draw_embedded(networks, embeddings, noise.astype(np.float32), epsilons))
+
+
+def draw_sheet(labels, rows, title=None, sides=None):
+    """Draw `rows` of pictures, (n, h, w, 3) each, in [-1, 1], with `labels` at the left, each for equally many rows.
+
+    A Persian label is followed by its English twin. `sides` are labels of the single rows at the right.
+    """
+    mosaic = np.concatenate([tile_images(enlarge(row) if row.shape[1] < SIDE else row, len(row)) for row in rows])
+    height, width = 2 * mosaic.shape[0], 2 * mosaic.shape[1]  # two pixels of the figure, 100 to the inch, for each
+    left, right, bottom = 300, 75 if sides else 20, 20
+    top = 30 + 25 * title.count("\n") + 25 if title else 20
+    figure = Figure(((left + width + right) / 100, (bottom + height + top) / 100), dpi=100)
+    axes = figure.add_axes((left / (left + width + right), bottom / (bottom + height + top),
+                            width / (left + width + right), height / (bottom + height + top)))
+    axes.imshow((mosaic + 1) / 2, interpolation="nearest")
+    axes.set_xticks([])
+    twins = [f"{label}\n({describe(read(label))})" if not label.isascii() else label for label in labels]
+    texts = ["\n".join(line for part in twin.split("\n") for line in textwrap.wrap(part, 38)) for twin in twins]
+    axes.set_yticks((np.arange(len(labels)) + 0.5) * len(mosaic) / len(labels), texts, fontsize=10)
+    axes.tick_params(length=0)
+    if sides:
+        axes = axes.twinx()
+        axes.set_ylim(len(mosaic), 0)
+        axes.set_yticks((np.arange(len(sides)) + 0.5) * len(mosaic) / len(sides), sides, fontsize=10)
+        axes.tick_params(length=0)
+    if title:
+        figure.suptitle(title, y=1 - 10 / (bottom + height + top), va="top", fontsize=14)
+    return figure
+
+
+def draw_walk(networks, start, end, seed, condition_noise=1.0, steps=12, walkers=3):
+    """Draw the way from one sentence to another: `walkers` times both stages, each from its own fixed noise."""
+    ends = embed(networks, [start, end])
+    share = np.linspace(0, 1, steps, dtype=np.float32)[:, np.newaxis]
+    way = (1 - share) * ends[0] + share * ends[1]
+    random, rows = np.random.default_rng(seed), []
+    for _ in range(walkers):
+        noise = random.standard_normal(networks.stage1.inputs[0].shape[1], np.float32)
+        epsilons = condition_noise * random.standard_normal((2, 1, CONDITION_DIM), np.float32)
+        rows += draw_embedded(networks, way, np.tile(noise, (steps, 1)), epsilons.repeat(steps, axis=1))
+    labels = [f"walk {number + 1}" for number in range(walkers)]
+    return draw_sheet(labels, rows, f"From “{start}”\nto “{end}”", ("Stage I", "Stage II") * walkers)
+
+
+def draw_conditions(history, epochs, number):
+    """Draw the KL term and the matching loss of a stage over its `epochs` epochs from its history (batches, 7)."""
+    return draw_curves(
+        epochs, {"KL divergence of the conditions, per dimension": (history[:, 5], "tab:purple"),
+                 "matching loss": (history[:, 6], "tab:green")},
+        "nats", f"Stage {'I' * number}: how much of the sentence the generator hears", 0.0,
+        "0: conditions that say nothing (KL), pictures whose sentence is certain (matching)")
+
+
+# --------------------------------------------------------------------------------------- command line
+
+
+NETWORK_FILES = {"text_encoder": [(LONGEST,)], "stage1_generator": [(None,), (CONDITION_DIM,), (SENTENCE_DIM,)],
+                 "stage2_generator": [(SIDE // 2, SIDE // 2, 3), (CONDITION_DIM,), (SENTENCE_DIM,)]}
+
+
+def load_networks(folder):
+    """Load what training left in `folder`; return a namespace with `text_encoder`, `stage1` and `stage2`.
+
+    Raises InputError if a network is missing, damaged or another one.
+    """
+    loaded, remedy = [], "train first with 'python stackgan_mnist.py'"
+    for name, shapes in NETWORK_FILES.items():
+        path = Path(folder) / f"{name}.keras"
+        if not path.is_file():
+            raise InputError(f"there is no network {path}; {remedy}")
+
+        def accepts(network, name=name, shapes=shapes):
+            found = [tuple(value.shape[1:]) for value in network.inputs]
+            return network.name == name and len(found) == len(shapes) and all(
+                shape == wanted or wanted == (None,) and len(shape) == 1
+                for shape, wanted in zip(found, shapes, strict=True))
+        loaded.append(load_network(path, accepts, remedy))
+    return SimpleNamespace(text_encoder=loaded[0], stage1=loaded[1], stage2=loaded[2])
+
+
+def generate(settings):
+    """Write `generated.png`: for each sentence of `settings.generate` both stages, `settings.samples` pictures each.
+
+    Raises InputError if a sentence or a network cannot be used, OSError if the picture cannot be written.
+    """
+    for sentence in settings.generate:
+        read(sentence)
+    rough, fine = draw_pictures(load_networks(settings.output_dir), settings.generate, settings.samples, settings.seed)
+    rows = [row for both in zip(rough, fine, strict=True) for row in both]
+    path = open_folder(settings.output_dir) / "generated.png"
+    save_figure(path, draw_sheet(settings.generate, rows, sides=("Stage I", "Stage II") * len(settings.generate)))
+    print(f"{path}: {len(settings.generate)} sentence{'s' * (len(settings.generate) > 1)}, both stages, "
+          f"{settings.samples} sample{'s' * (settings.samples > 1)} each")
+
+
+def walk(settings):
+    """Write `walk.png`: the way from one of the two sentences of `settings.walk` to the other.
+
+    Raises InputError if a sentence or a network cannot be used, OSError if the picture cannot be written.
+    """
+    for sentence in settings.walk:
+        read(sentence)
+    path = open_folder(settings.output_dir) / "walk.png"
+    save_figure(path, draw_walk(load_networks(settings.output_dir), *settings.walk, settings.seed))
+    print(f"{path}: from '{settings.walk[0]}' to '{settings.walk[1]}', both stages")
+
+
+def draw_file(settings):
+    """Draw every line of the text file `settings.sentences` and write the pictures as arrays to `settings.arrays`.
+
+    Raises InputError if the file, a sentence or a network cannot be used, OSError if the arrays cannot be written.
+    """
+    try:
+        lines = Path(settings.sentences).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--sentences {settings.sentences} cannot be read as UTF-8 text "
+                         f"({getattr(error, 'strerror', None) or type(error).__name__}): check the path") from error
+    if not lines:
+        raise InputError(f"--sentences {settings.sentences} is empty: write one sentence a line")
+    for number, line in enumerate(lines, 1):
+        try:
+            read(line)
+        except InputError as error:
+            raise InputError(f"--sentences {settings.sentences}, line {number}: {error}") from error
+    path = Path(settings.arrays)
+    if path.suffix != ".npz" or not path.parent.is_dir():
+        raise InputError(f"--arrays {path}: give a file that ends with .npz in a folder that exists")
+    rough, fine = draw_pictures(load_networks(settings.output_dir), lines, settings.samples, settings.seed)
+    write_whole(path, lambda partial: np.savez(partial, stage1=rough, stage2=fine, sentences=np.array(lines)))
+    print(f"{path}: {len(lines)} sentences, {settings.samples} of each: stage1 {rough.shape}, stage2 {fine.shape}")
+
+
+def parse_arguments(arguments=None):
+    """Parse the command line (a list of strings; None means that of the process) into a namespace."""
+    parser = one_line_errors(argparse.ArgumentParser(
+        description="Train a StackGAN that draws painted digits from sentences, or draw with a trained one.",
+        allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter))
+    training = parser.add_argument_group("training")
+    training.add_argument("--encoder-epochs", type=whole_number(0, 999), default=5,
+                          help="passes over the training images in which the text encoder is trained, first")
+    training.add_argument("--stage1-epochs", type=whole_number(1, 499), default=7,
+                          help="passes in which Stage I learns to draw 14 x 14 pixels")
+    training.add_argument("--stage2-epochs", type=whole_number(1, 499), default=5,
+                          help="passes in which Stage II learns to draw 28 x 28 pixels from them")
+    training.add_argument("--batch-size", type=whole_number(4, 10**6), default=64, help="pictures per update")
+    training.add_argument("--latent-dim", type=whole_number(1, 10**4), default=100,
+                          help="length of the noise vector of Stage I")
+    training.add_argument("--generator-learning-rate", type=positive_number, default=1e-3,
+                          help="first step size of Adam for both generators; it falls along a cosine to a twentieth")
+    training.add_argument("--discriminator-learning-rate", type=positive_number, default=1e-3,
+                          help="the same for both discriminators")
+    training.add_argument("--label-smoothing", type=fraction_below(0.5), default=0.1,
+                          help="how far below 1 the discriminators' target for real pictures is (one-sided)")
+    training.add_argument("--wrong-sentence-weight", type=fraction_below(1), default=0.5,
+                          help="share of real pictures with a wrong sentence in what the discriminators learn to "
+                               "reject, the rest being generated")
+    training.add_argument("--hard-share", type=fraction_below(1.001), default=0.5,
+                          help="share of the wrong sentences that are wrong about digit, thickness or slant alone")
+    training.add_argument("--kl-weight", type=fraction_below(100), default=0.1,
+                          help="weight of the KL divergence of the conditions from the standard normal distribution")
+    training.add_argument("--condition-noise", type=fraction_below(10), default=1.0,
+                          help="factor of the noise in the conditions; 0 trains without conditioning augmentation")
+    training.add_argument("--matching-weight", type=fraction_below(100), default=1.0,
+                          help="weight of the term that makes the frozen encoders match picture and sentence")
+    training.add_argument("--mode-seeking-weight", type=fraction_below(100), default=0.1,
+                          help="weight of the term that makes Stage I draw a sentence in different ways; 0 for none")
+    training.add_argument("--input-noise", type=fraction_below(10), default=0.2,
+                          help="standard deviation of the noise on all pictures that the discriminators see")
+    training.add_argument("--averaging-decay", type=fraction_below(1), default=0.998,
+                          help="decay per batch of the running averages of the generators' weights that pictures and "
+                               "files show; in batch n it is n / (n + 3) as long as that is less")
+    training.add_argument("--upsampling", choices=("pixelshuffle", "transposed", "nearest"), default="pixelshuffle",
+                          help="how Stage II doubles height and width")
+    add_repetition_options(training)
+    add_file_options(parser, "outputs/stackgan", "plots/stackgan")
+    mode = parser.add_argument_group("other than training from the start").add_mutually_exclusive_group()
+    mode.add_argument("--resume", action="store_true",
+                      help="continue after the last finished epoch of the run in the output folder")
+    mode.add_argument("--generate", nargs="+", metavar="SENTENCE",
+                      help="draw these English or Persian sentences with the trained networks in the output folder")
+    mode.add_argument("--walk", nargs=2, metavar=("FROM", "TO"), help="draw the way from one sentence to another")
+    mode.add_argument("--sentences", metavar="FILE", help="draw every line of a UTF-8 text file; needs --arrays")
+    drawing = parser.add_argument_group("with --generate or --sentences")
+    drawing.add_argument("--samples", type=whole_number(1, 100), default=8, metavar="N",
+                         help="pictures of each sentence, each from other noise")
+    drawing.add_argument("--arrays", metavar="OUT.npz",
+                         help="file for the pictures of --sentences: float32 arrays stage1 (lines, N, 14, 14, 3) and "
+                              "stage2 (lines, N, 28, 28, 3) in [-1, 1], and sentences")
+    settings = parser.parse_args(arguments)
+    if bool(settings.sentences) != bool(settings.arrays):
+        parser.error("--sentences FILE and --arrays OUT.npz need each other")
+    if settings.samples != parser.get_default("samples") and not (settings.generate or settings.sentences):
+        parser.error("--samples needs --generate or --sentences; without them the script would train")
+    return settings
+
+
+def main():
+    """Run the command line and return the exit status."""
+    settings = parse_arguments()
+    for mode, work in ((settings.generate, generate), (settings.walk, walk), (settings.sentences, draw_file)):
+        if mode:
+            return run(lambda: work(settings))
+    return run_training(train, settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
