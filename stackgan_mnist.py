@@ -84,7 +84,9 @@ def paint_batch(data, rows, uniform):
 
 
 def phrase(descriptions, uniform, stream, said=None):
-    """Return the rows in the table of all sentences, int32 (n,), of a random sentence for each description (n, 5).
+    """Choose a random sentence for each of `descriptions`, int32 (n, 5).
+
+    Returns its rows in the table of all sentences, int32 (n,), and whether it says everything, bool (n,).
 
     A sentence names the digit alone with probability 1/8; otherwise it leaves each of the other attributes unsaid with
     probability 1/4. It says them where `said`, bool (n, 4), holds.
@@ -95,7 +97,8 @@ def phrase(descriptions, uniform, stream, said=None):
     row = descriptions[:, 0]
     for number, choices in enumerate(CHOICES[1:]):
         row = row * (choices + 1) + tf.where(speaks[:, number], descriptions[:, number + 1], choices)
-    return row * PHRASINGS_PER_DESCRIPTION + uniform(stream + 2, PHRASINGS_PER_DESCRIPTION, size)
+    row = row * PHRASINGS_PER_DESCRIPTION + uniform(stream + 2, PHRASINGS_PER_DESCRIPTION, size)
+    return row, tf.reduce_all(speaks, axis=1)
 
 
 def wrong_sentences(descriptions, hard_share, uniform):
@@ -118,10 +121,10 @@ def wrong_sentences(descriptions, hard_share, uniform):
         tf.where(fault == 4, (thickness + 1 + uniform(18, 2, size)) % 3, thickness),
         tf.where(fault == 5, (slant + 1 + uniform(18, 2, size)) % 3, slant)], 1)
     said = tf.stack([fault == attribute for attribute in (2, 3, 4, 5)], 1)
-    hard = phrase(hard, uniform, 8, said)
+    hard, _ = phrase(hard, uniform, 8, said)
     following = tf.roll(descriptions, -1, 0)
     is_hard = (tf.range(size) < round(hard_share * size)) | (following[:, 0] == digit)
-    return tf.where(is_hard, hard, phrase(following, uniform, 11))
+    return tf.where(is_hard, hard, phrase(following, uniform, 11)[0])
 
 
 # ------------------------------------------------------------------------------------------- networks
@@ -318,9 +321,9 @@ def similarities(pictures, sentences):
 
 
 def choose_own(scores):
-    """Return the mean cross-entropy of choosing the own column in each row of `scores` (..., n, n) by its softmax."""
+    """Return the cross-entropies (..., n) of choosing the own column in each row of `scores` (..., n, n) by softmax."""
     own = tf.broadcast_to(tf.range(tf.shape(scores)[-1]), tf.shape(scores)[:-1])
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(own, scores))
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(own, scores)
 
 
 def train_encoders(text_encoder, picture_encoder, data, table, settings):
@@ -340,10 +343,10 @@ def train_encoders(text_encoder, picture_encoder, data, table, settings):
     def train_batch(rows, step):
         _, uniform = random_draws(settings.seed, FAR_STEP + step)
         pictures, descriptions = paint_batch(data, rows, uniform)
-        words = tf.gather(table, phrase(descriptions, uniform, 2))
+        words = tf.gather(table, phrase(descriptions, uniform, 2)[0])
         with tf.GradientTape() as tape:
             scores = similarities(picture_encoder(halve(pictures), training=True), text_encoder(words, training=True))
-            loss = (choose_own(scores) + choose_own(tf.transpose(scores))) / 2
+            loss = tf.reduce_mean(choose_own(scores) + choose_own(tf.transpose(scores))) / 2
         optimizer.apply(tape.gradient(loss, variables), variables)
         return loss
 
@@ -406,7 +409,7 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
         normal, uniform = random_draws(settings.seed, step)
         rows = uniform(19, len(data.images), size)
         _, descriptions = paint_batch(data, rows, uniform)
-        return generator_inputs(tf.gather(embeddings, phrase(descriptions, uniform, 2)), normal)
+        return generator_inputs(tf.gather(embeddings, phrase(descriptions, uniform, 2)[0]), normal)
 
     def cross_entropy(target, logits):
         return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.fill(tf.shape(logits), target), logits))
@@ -420,7 +423,8 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
         normal, uniform = random_draws(settings.seed, step)
         pictures, descriptions = paint_batch(data, rows, uniform)
         real = halve(pictures) if stage == 1 else pictures
-        right = tf.gather(embeddings, phrase(descriptions, uniform, 2))
+        rows_of_sentences, complete = phrase(descriptions, uniform, 2)
+        right = tf.gather(embeddings, rows_of_sentences)
         wrong = tf.gather(embeddings, wrong_sentences(descriptions, settings.hard_share, uniform))
         # For mode seeking, the second half of the batch repeats the sentences of the first.
         asked = tf.concat([right[:-half], right[:half]], 0) if mode_seeking_weight else right
@@ -455,11 +459,14 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
             # The frozen encoders should find the sentence of a picture among those of the batch, in the spirit of
             # Xu et al. 2018, https://arxiv.org/abs/1711.10485, section 3.2.
             seen = picture_encoder(generated if stage == 1 else halve(generated), training=False)
+            # Pictures of sentences that leave something unsaid stay free: they would be drawn towards what is typical.
             if mode_seeking_weight:  # equal sentences are not among one another
+                complete = complete[:half]
                 scores = tf.stack([similarities(seen[:half], asked[:half]), similarities(seen[-half:], asked[:half])])
             else:
                 scores = similarities(seen, asked)
-            matching = choose_own(scores)
+            share = tf.cast(complete, tf.float32) / tf.maximum(tf.reduce_sum(tf.cast(complete, tf.float32)), 1.0)
+            matching = tf.reduce_sum(share * tf.reduce_mean(tf.reshape(choose_own(scores), (-1, share.shape[0])), 0))
             objective = g_loss + settings.kl_weight * kl + settings.matching_weight * matching
             if mode_seeking_weight:  # Mao et al. 2019, https://arxiv.org/abs/1903.05628, as in `cgan_mnist.py`
                 sameness = distances(inputs[0]) / (distances(generated) + 1e-2)
@@ -727,11 +734,14 @@ def draw_walk(networks, start, end, seed, condition_noise=1.0, steps=12, walkers
 
 def draw_conditions(history, epochs, number):
     """Draw the KL term and the matching loss of a stage over its `epochs` epochs from its history (batches, 7)."""
-    return draw_curves(
+    figure = draw_curves(
         epochs, {"KL divergence of the conditions, per dimension": (history[:, 5], "tab:purple"),
                  "matching loss": (history[:, 6], "tab:green")},
         "nats", f"Stage {'I' * number}: how much of the sentence the generator hears", 0.0,
         "0: conditions that say nothing (KL), pictures whose sentence is certain (matching)")
+    # The first batches, whose matching loss is several times as high, would squeeze all the rest.
+    figure.axes[0].set_ylim(-0.05, 1.2 * history[:, 5:].reshape(epochs, -1, 2).mean(1).max())
+    return figure
 
 
 # --------------------------------------------------------------------------------------- command line
@@ -821,9 +831,9 @@ def parse_arguments(arguments=None):
     training = parser.add_argument_group("training")
     training.add_argument("--encoder-epochs", type=whole_number(0, 999), default=5,
                           help="passes over the training images in which the text encoder is trained, first")
-    training.add_argument("--stage1-epochs", type=whole_number(1, 499), default=7,
+    training.add_argument("--stage1-epochs", type=whole_number(1, 499), default=5,
                           help="passes in which Stage I learns to draw 14 x 14 pixels")
-    training.add_argument("--stage2-epochs", type=whole_number(1, 499), default=5,
+    training.add_argument("--stage2-epochs", type=whole_number(1, 499), default=4,
                           help="passes in which Stage II learns to draw 28 x 28 pixels from them")
     training.add_argument("--batch-size", type=whole_number(4, 10**6), default=64, help="pictures per update")
     training.add_argument("--latent-dim", type=whole_number(1, 10**4), default=100,

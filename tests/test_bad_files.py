@@ -202,6 +202,17 @@ def test_code_within_a_generator_file_is_never_executed(forked_script, tmp_path,
     assert_refused(forked_script(["--generate", "3", "--generator", name], tmp_path), tmp_path, before, name)
 
 
+def test_code_within_an_otherwise_usable_generator_is_never_executed(forked_script, finished_run, tmp_path, monkeypatch):
+    generator = keras.models.load_model(finished_run / "outputs" / "generator.keras")
+    hostile = keras.layers.Lambda(lambda x: [open("executed", "w").close(), x][1], output_shape=(28, 28, 1))
+    monkeypatch.chdir(tmp_path)  # building the network may execute it once, here
+    keras.Model(generator.inputs, hostile(generator.outputs[0])).save(tmp_path / "hostile.keras")
+    (tmp_path / "executed").unlink(missing_ok=True)
+    before = contents(tmp_path)
+    result = forked_script(["--generate", "3", "--generator", "hostile.keras"], tmp_path)
+    assert_refused(result, tmp_path, before, "hostile.keras")
+
+
 def test_a_class_named_by_a_generator_file_is_never_called(forked_script, copy_of_finished_run):
     path = copy_of_finished_run / "outputs" / "generator.keras"
     with zipfile.ZipFile(path) as archive:

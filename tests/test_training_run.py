@@ -113,6 +113,16 @@ def test_the_settings_file_tells_all_that_repeats_the_run(finished_run):
     assert 0 < recorded["wall_time_seconds"] < 600
 
 
+def test_the_generator_in_the_file_has_the_batch_statistics_of_its_own_activations(finished_run):
+    generator = keras.models.load_model(finished_run / "outputs" / "generator.keras")
+    normalization = next(layer for layer in generator.layers if isinstance(layer, keras.layers.BatchNormalization))
+    noise = np.random.default_rng(1).standard_normal((5000, generator.inputs[0].shape[1]), np.float32)
+    activations = keras.Model(generator.inputs, normalization.input)([noise, np.arange(5000) % 10]).numpy()
+    # Without being measured they would be 0 and 1, as every BatchNormalization starts.
+    assert np.abs(normalization.moving_mean.numpy() - activations.mean(0)).max() < 0.2 * activations.std(0).mean()
+    assert np.abs(normalization.moving_variance.numpy() / activations.var(0) - 1).mean() < 0.1
+
+
 def test_the_generator_file_loads_with_keras_alone_and_draws_images(finished_run):
     generator = keras.models.load_model(finished_run / "outputs" / "generator.keras")
     assert [tensor.name for tensor in generator.inputs] == ["noise", "label"]

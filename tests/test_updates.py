@@ -235,3 +235,19 @@ def test_another_seed_is_another_run_from_the_first_batch_on():
         tf.constant(rows), tf.constant(0)).numpy() for seed in ("1", "1", "2"))
     assert first.tobytes() == same.tobytes()
     assert (first != other).all()
+
+
+def test_a_wrong_label_is_never_the_right_one():
+    arrays = bundled_arrays(3000)
+    images = arrays["x_train"][arrays["y_train"] == 3][:64]
+    settings = cgan_mnist.parse_arguments(["--batch-size", "16", "--discriminator-units", "64"])
+    training = cgan_mnist.build_training(settings, images, np.full(len(images), 3, np.int32))
+    embedding = training.discriminator.get_layer("label_embedding")
+    update, before, updates = tf.function(training.train_on_generated), embedding.get_weights()[0], 0
+    for step in range(40):
+        drawn = tf.random.stateless_uniform((16,), (settings.seed, 5 * step + 1), maxval=10, dtype=tf.int32)
+        if 3 not in drawn.numpy():  # then the label 3 takes part only if a wrong label is the right one
+            update(tf.range(16), tf.constant(step))
+            updates += 1
+    changed = (embedding.get_weights()[0] != before).any(axis=1)
+    assert updates >= 5 and not changed[3] and changed.sum() == 9
