@@ -3,8 +3,8 @@
     python cgan_mnist.py                                  train for 20 epochs
     python cgan_mnist.py --generate 31415 --samples 4     draw digits with the trained generator
 
-The script reads from top to bottom in the order in which things happen: data, networks, updates,
-training, pictures, command line. What is not about GANs (files, checkpoints, curves) is in `mnist_gan/`.
+The script reads from top to bottom in the order in which things happen: networks, updates, training, pictures,
+command line. What is not about GANs (data, files, checkpoints, curves) is in `mnist_gan/`.
 
 Goodfellow et al. 2014, Generative Adversarial Nets, https://arxiv.org/abs/1406.2661
 Mirza & Osindero 2014, Conditional Generative Adversarial Nets, https://arxiv.org/abs/1411.1784
@@ -26,7 +26,7 @@ from mnist_gan.diagrams import draw_network
 from mnist_gan.errors import InputError
 from mnist_gan.files import locked_folders, open_folder
 from mnist_gan.history import draw_curves, draw_losses, write_history
-from mnist_gan.mnist import DIGITS, PIXELS, SIDE, load_training_images
+from mnist_gan.mnist import DIGITS, PIXELS, SIDE, load_training_images, scale_images
 from mnist_gan.networks import load_network, save_network
 from mnist_gan.pictures import draw_grid, grid_path, read_grids, remove_later_grids, save_figure, write_gif
 from mnist_gan.settings import print_settings, record_settings, write_settings
@@ -35,14 +35,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
-
-# ----------------------------------------------------------------------------------------------- data
-
-
-def scale_images(images):
-    """Scale uint8 images (n, 28, 28) in 0..255 to float32 (n, 28, 28, 1) in [-1, 1]: x / 127.5 - 1."""
-    return tf.cast(images, tf.float32)[..., tf.newaxis] / 127.5 - 1.0
-
 
 # ------------------------------------------------------------------------------------------- networks
 

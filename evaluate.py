@@ -4,7 +4,7 @@
     python evaluate.py --generator a/generator.keras b/generator.keras     several, and their median
 
 The script stands on `cgan_mnist.py` and `mnist_gan/` and reads in the same way from top to bottom:
-distances, classifier, figures, pictures, command line.
+figures, pictures, command line.
 """
 
 import argparse
@@ -15,158 +15,18 @@ from pathlib import Path
 from types import SimpleNamespace
 
 # Before Keras, because the package starts TensorFlow without its messages.
-from cgan_mnist import generate_images, load_generator, scale_images
+from cgan_mnist import generate_images, load_generator
+from mnist_gan.classifiers import classify, load_classifier
 from mnist_gan.command_line import one_line_errors, readable_time, run, whole_number
+from mnist_gan.distances import frechet_distance, nearest, parzen_log_likelihoods, precision_recall, spread
 from mnist_gan.errors import InputError
 from mnist_gan.files import open_folder, write_whole
-from mnist_gan.mnist import DIGITS, PIXELS, SIDE, checksum, load_data
-from mnist_gan.networks import load_network, save_network
+from mnist_gan.mnist import DIGITS, PIXELS, SIDE, load_data, scale_images
 from mnist_gan.pictures import draw_grid, save_figure, tile_images
 
-import keras
 import numpy as np
 from keras import layers
 from matplotlib.figure import Figure
-
-# ------------------------------------------------------------------------------------------- distances
-
-
-def squared_distances(a, b):
-    """Return the squared Euclidean distances (n, m) between the rows of a (n, d) and of b (m, d)."""
-    return np.maximum((a * a).sum(1)[:, np.newaxis] + (b * b).sum(1) - 2 * a @ b.T, 0)
-
-
-def blocks(rows, size=1000):
-    """Yield `rows` in pieces of at most `size`, so that a matrix of distances to them fits into memory."""
-    return (rows[start:start + size] for start in range(0, len(rows), size))
-
-
-def frechet_distance(a, b):
-    """Return the Fréchet distance between Gaussians fitted to the features a (n, d) and b (m, d).
-
-    |mean_a - mean_b|² + trace(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)), at least 0 and 0 for equal
-    moments (Heusel et al. 2017, https://arxiv.org/abs/1706.08500, equation 6). The trace of the root
-    is the sum of the roots of the eigenvalues of cov_a^(1/2) cov_b cov_a^(1/2), which is symmetric.
-    """
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    values, vectors = np.linalg.eigh(cov_a)
-    root_a = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
-    product = np.linalg.eigvalsh(root_a @ cov_b @ root_a)
-    return (((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b)
-            - 2 * np.sqrt(np.maximum(product, 0)).sum())
-
-
-def neighbour_radii(features, k=3):
-    """Return the squared distance of each of the features (n, d) to its k-th nearest other one, (n,)."""
-    return np.concatenate([np.partition(squared_distances(block, features), k, axis=1)[:, k]
-                           for block in blocks(features)])  # position 0 is the feature itself
-
-
-def share_inside(points, centers, radii):
-    """Return the share of `points` (n, d) in at least one ball around `centers` (m, d) with squared `radii` (m,)."""
-    return np.concatenate([(squared_distances(block, centers) <= radii).any(1) for block in blocks(points)]).mean()
-
-
-def precision_recall(real, generated, k=3):
-    """Return the precision and recall of generated features (m, d) against real ones (n, d), each in [0, 1].
-
-    Precision is the share of generated features within the k-nearest-neighbour balls of the real
-    ones (realism), recall the share of real ones within those of the generated ones (coverage);
-    Kynkäänniemi et al. 2019, https://arxiv.org/abs/1904.06991, equations 1 and 2, where k = 3.
-    """
-    return (share_inside(generated, real, neighbour_radii(real, k)),
-            share_inside(real, generated, neighbour_radii(generated, k)))
-
-
-def spread(features):
-    """Return the total variance of features (n, d) around their mean: the trace of their covariance."""
-    return features.var(axis=0, ddof=1).sum()
-
-
-def parzen_log_likelihoods(points, centers, sigma):
-    """Return the log-likelihood in nats (n,) of `points` (n, d) under Gaussian windows on `centers` (m, d).
-
-    log p(x) = log mean_j exp(-|x - c_j|² / (2 sigma²)) - d log(sigma (2 pi)^(1/2)); the protocol is
-    that of Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661, section 5, with pixels in [0, 1].
-    """
-    def log_mean(block):
-        exponents = squared_distances(block, centers) / (-2 * sigma**2)
-        largest = exponents.max(axis=1)
-        return largest + np.log(np.exp(exponents - largest[:, np.newaxis]).mean(axis=1))
-    normalizer = centers.shape[1] * np.log(sigma * np.sqrt(2 * np.pi))
-    return np.concatenate([log_mean(block) for block in blocks(points)]) - normalizer
-
-
-def nearest(points, centers):
-    """Return (distances (n,), indices (n,)) of the nearest of `centers` (m, d) to each of `points` (n, d)."""
-    found = []
-    for block in blocks(points, 200):
-        distances = squared_distances(block, centers)
-        index = distances.argmin(axis=1)
-        found.append((np.sqrt(distances[np.arange(len(block)), index]), index))
-    return tuple(np.concatenate(part) for part in zip(*found, strict=True))
-
-
-# ------------------------------------------------------------------------------------------ classifier
-
-
-def build_classifier(name):
-    """Build a small convolutional network: images (n, 28, 28, 1) in [-1, 1] to logits (n, 10).
-
-    Its penultimate layer, "features" (n, 128), is where images are compared: the features of
-    ImageNet networks, usual for photographs, say little about digits.
-    """
-    return keras.Sequential([
-        keras.Input((SIDE, SIDE, 1)),
-        layers.Conv2D(32, 3, activation="relu"),
-        layers.MaxPooling2D(),
-        layers.Conv2D(64, 3, activation="relu"),
-        layers.MaxPooling2D(),
-        layers.Flatten(),
-        layers.Dropout(0.3),
-        layers.Dense(128, activation="relu", name="features"),
-        layers.Dropout(0.5),
-        layers.Dense(DIGITS, name="logits"),
-    ], name=name)
-
-
-def train_classifier(name, x_train, y_train, epochs=6, batch_size=128):
-    """Train the classifier on images uint8 (n, 28, 28) and labels (n,), from a fixed seed, and return it."""
-    keras.utils.set_random_seed(0)
-    classifier = build_classifier(name)
-    steps = epochs * -(-len(x_train) // batch_size)
-    classifier.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps)),
-                       keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-    classifier.fit(scale_images(x_train).numpy(), y_train, batch_size, epochs,
-                   verbose=1 if sys.stdout.isatty() else 2)
-    return classifier
-
-
-def load_classifier(path, x_train, y_train):
-    """Load the classifier of this data from `path`, or train it and write it there.
-
-    Raises InputError if the file is damaged or something else.
-    """
-    name = f"classifier_{checksum(x_train, y_train):08x}"  # a classifier goes with its data
-    if path.is_file():
-        classifier = load_network(path, lambda network: network.name.startswith("classifier_"),
-                                  "delete it and it is trained again")
-        if classifier.name == name:
-            return classifier
-    print("Training the classifier in whose features images are compared (once, about 2 minutes):")
-    classifier = train_classifier(name, x_train, y_train)
-    save_network(path, classifier)
-    return classifier
-
-
-def classify(classifier, images):
-    """Return (features (n, 128), digits (n,)) that the classifier sees in images (n, 28, 28, 1) in [-1, 1]."""
-    network = keras.Model(classifier.inputs, [classifier.get_layer("features").output,
-                                              classifier.get_layer("logits").output])
-    features, logits = network.predict(images, batch_size=500, verbose=0)
-    return features, logits.argmax(axis=1)
-
 
 # --------------------------------------------------------------------------------------------- figures
 
@@ -334,7 +194,7 @@ def evaluate(settings):
     (x_train, y_train), (x_test, y_test) = load_data(settings.data)
     chosen = choose_rows(y_train, y_test, settings.samples)  # before minutes of training the classifier
     outputs, plots = open_folder(settings.output_dir), open_folder(settings.plots_dir)
-    classifier = load_classifier(outputs / "classifier.keras", x_train, y_train)
+    classifier = load_classifier(outputs, "classifier", "in whose features images are compared", x_train, y_train)
     real = prepare_comparison(x_train, y_train, x_test, y_test, classifier, chosen)
     accuracy = float((real.test_seen == y_test).mean())
     columns = {}

@@ -30,7 +30,8 @@ from mnist_gan.files import locked_folders, open_folder, write_whole
 from mnist_gan.history import draw_curves, draw_losses, write_history
 from mnist_gan.mnist import SIDE, load_training_images
 from mnist_gan.networks import load_network, save_network
-from mnist_gan.painting import OTHER_COLOURS, OTHER_DIGITS, OTHER_INKS, draw_colours, enlarge, halve, paint, shape_classes, shape_cuts
+from mnist_gan.painting import (OTHER_COLOURS, OTHER_DIGITS, OTHER_INKS, draw_colours, enlarge, halve, paint,
+                                shape_classes, shape_cuts, with_contrast)
 from mnist_gan.pictures import grid_path, read_grids, remove_later_grids, save_figure, tile_images, write_gif
 from mnist_gan.sentences import (CHOICES, COLOURS, LONGEST, PHRASINGS_PER_DESCRIPTION, VOCABULARY, describe, read,
                                  sentence_table, to_tokens)
@@ -162,16 +163,6 @@ def build_picture_encoder():
     x = layers.Dense(SENTENCE_DIM)(x)
     x = layers.BatchNormalization()(x)
     return keras.Model(picture, layers.UnitNormalization()(x), name="picture_encoder")
-
-
-def with_contrast(picture):
-    """Add a channel to pictures (n, h, w, 3): how far a pixel is from the mean colour, relative to all pixels.
-
-    It shows a digit alike in all its colours, which would have to be learnt for each pair of them otherwise.
-    """
-    distance = ops.sum(ops.square(picture - ops.mean(picture, axis=(1, 2), keepdims=True)), axis=-1, keepdims=True)
-    contrast = ops.sqrt(distance / (4 * ops.mean(distance, axis=(1, 2), keepdims=True) + 1e-3) + 1e-3)
-    return ops.concatenate([picture, contrast], axis=-1)
 
 
 def augment_condition(sentence, epsilon):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from mnist_gan.errors import InputError
 from mnist_gan.files import read_npz
@@ -64,6 +65,11 @@ def load_training_images(path, train_size, batch_size):
     if batch_size > train_size:
         raise InputError(f"--batch-size {batch_size}: only {train_size} training images are used")
     return images[:train_size], labels[:train_size]
+
+
+def scale_images(images):
+    """Scale uint8 images (n, 28, 28) in 0..255 to float32 (n, 28, 28, 1) in [-1, 1]: x / 127.5 - 1."""
+    return tf.cast(images, tf.float32)[..., tf.newaxis] / 127.5 - 1.0
 
 
 def checksum(images, labels):

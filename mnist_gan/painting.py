@@ -6,6 +6,7 @@ can be measured in the picture.
 
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from mnist_gan.mnist import DIGITS, SIDE
 from mnist_gan.sentences import COLOURS
@@ -60,6 +61,16 @@ def halve(images):
 def enlarge(images):
     """Repeat every pixel of images (n, h, w, c), an array, in both directions: (n, 2 h, 2 w, c)."""
     return images.repeat(2, axis=1).repeat(2, axis=2)
+
+
+def with_contrast(picture):
+    """Add a channel to pictures (n, h, w, 3): how far a pixel is from the mean colour, relative to all pixels.
+
+    It shows a digit alike in all its colours, which would have to be learnt for each pair of them otherwise.
+    """
+    distance = ops.sum(ops.square(picture - ops.mean(picture, axis=(1, 2), keepdims=True)), axis=-1, keepdims=True)
+    contrast = ops.sqrt(distance / (4 * ops.mean(distance, axis=(1, 2), keepdims=True) + 1e-3) + 1e-3)
+    return ops.concatenate([picture, contrast], axis=-1)
 
 
 def stroke_widths(gray):

@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import pytest
 from helpers import ROOT, bundled_arrays, clean_environment, contents
+from mnist_gan.distances import (frechet_distance, nearest, neighbour_radii, parzen_log_likelihoods, precision_recall,
+                                 spread)
 from mnist_gan.networks import save_network
 
 
@@ -27,7 +29,7 @@ def test_frechet_distance_of_two_gaussians():
     # For diagonal covariances it is the squared distance of the means plus that of the standard deviations.
     a = features_with([0.0, 1.0, 2.0], np.diag([1.0, 4.0, 9.0]))
     b = features_with([3.0, 1.0, -2.0], np.diag([4.0, 4.0, 1.0]))
-    assert evaluate.frechet_distance(a, b) == pytest.approx(9 + 16 + 1 + 0 + 4)
+    assert frechet_distance(a, b) == pytest.approx(9 + 16 + 1 + 0 + 4)
 
 
 def test_frechet_distance_of_gaussians_with_different_axes():
@@ -35,36 +37,36 @@ def test_frechet_distance_of_gaussians_with_different_axes():
     # The trace of the root of a 2 x 2 matrix with positive eigenvalues: (trace + 2 det^(1/2))^(1/2).
     root_trace = np.sqrt(np.trace(cov_a @ cov_b) + 2 * np.sqrt(np.linalg.det(cov_a @ cov_b)))
     a, b = features_with([0.0, 0.0], cov_a), features_with([1.0, 0.0], cov_b)
-    assert evaluate.frechet_distance(a, b) == pytest.approx(1 + np.trace(cov_a + cov_b) - 2 * root_trace)
+    assert frechet_distance(a, b) == pytest.approx(1 + np.trace(cov_a + cov_b) - 2 * root_trace)
 
 
 def test_frechet_distance_of_a_set_to_itself_is_zero_also_when_a_feature_is_dead():
     features = features_with([1.0, 2.0], np.eye(2))
     features = np.column_stack([features, np.zeros(len(features))])
-    assert evaluate.frechet_distance(features, features) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(features, features) == pytest.approx(0, abs=1e-9)
 
 
 def test_precision_and_recall_of_identical_and_disjoint_sets():
     real = np.random.default_rng(1).standard_normal((1500, 8)).astype(np.float32)  # more than one block
-    assert evaluate.precision_recall(real, real) == (1, 1)
-    assert evaluate.precision_recall(real, real + 100) == (0, 0)
+    assert precision_recall(real, real) == (1, 1)
+    assert precision_recall(real, real + 100) == (0, 0)
 
 
 def test_a_generator_that_knows_one_of_two_modes_has_full_precision_and_half_the_recall():
     random = np.random.default_rng(2)
     mode = random.standard_normal((400, 4))
     real = np.concatenate([mode, random.standard_normal((400, 4)) + 100])
-    precision, recall = evaluate.precision_recall(real, mode)
+    precision, recall = precision_recall(real, mode)
     assert (precision, recall) == (1, 0.5)
 
 
 def test_neighbour_radii_on_a_line():
     line = np.array([[0.0], [1.0], [3.0], [6.0], [10.0]])
-    np.testing.assert_allclose(evaluate.neighbour_radii(line, k=3), np.square([6, 5, 3, 5, 9]))
+    np.testing.assert_allclose(neighbour_radii(line, k=3), np.square([6, 5, 3, 5, 9]))
 
 
 def test_spread_is_the_total_variance():
-    assert evaluate.spread(features_with([5.0, 5.0], np.diag([2.0, 3.0]))) == pytest.approx(5)
+    assert spread(features_with([5.0, 5.0], np.diag([2.0, 3.0]))) == pytest.approx(5)
 
 
 def test_parzen_log_likelihood_of_one_and_of_two_windows():
@@ -72,13 +74,13 @@ def test_parzen_log_likelihood_of_one_and_of_two_windows():
     def log_normal(center):
         return -((points - center) ** 2).sum(1) / (2 * sigma**2) - np.log(2 * np.pi * sigma**2)
     first, second = np.zeros(2), np.array([1.0, 1.0])
-    np.testing.assert_allclose(evaluate.parzen_log_likelihoods(points, first[np.newaxis], sigma), log_normal(first))
-    np.testing.assert_allclose(evaluate.parzen_log_likelihoods(points, np.stack([first, second]), sigma),
+    np.testing.assert_allclose(parzen_log_likelihoods(points, first[np.newaxis], sigma), log_normal(first))
+    np.testing.assert_allclose(parzen_log_likelihoods(points, np.stack([first, second]), sigma),
                                np.log((np.exp(log_normal(first)) + np.exp(log_normal(second))) / 2))
 
 
 def test_parzen_log_likelihood_far_from_all_windows_stays_finite():
-    likelihood = evaluate.parzen_log_likelihoods(np.full((1, 784), 1.0), np.zeros((5, 784)), 0.1)
+    likelihood = parzen_log_likelihoods(np.full((1, 784), 1.0), np.zeros((5, 784)), 0.1)
     assert likelihood == pytest.approx(-784 / 0.02 - 784 * np.log(0.1 * np.sqrt(2 * np.pi)))
 
 
@@ -91,12 +93,12 @@ def test_the_chosen_sigma_is_near_the_true_width_of_the_windows():
 
 def test_nearest_finds_the_copy_of_a_training_image():
     pixels = cgan_mnist.scale_images(bundled_arrays(450)["x_train"]).numpy().reshape(450, -1)
-    distances, indices = evaluate.nearest(pixels[::-1], pixels)
+    distances, indices = nearest(pixels[::-1], pixels)
     assert indices.tolist() == list(range(449, -1, -1))
     np.testing.assert_allclose(distances, 0, atol=0.1)  # a difference of float32 numbers near 700, and its root
     moved = pixels[:1].copy()
     moved[0, :4] += 1.5  # four pixels by 1.5: a distance of 3
-    assert evaluate.nearest(moved, pixels)[0] == pytest.approx(3, rel=1e-3)
+    assert nearest(moved, pixels)[0] == pytest.approx(3, rel=1e-3)
 
 
 EVALUATE = str(ROOT / "evaluate.py")

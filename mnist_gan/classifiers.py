@@ -1,0 +1,145 @@
+"""Classifiers of gray and of painted digits, in whose features images are compared: trained once, kept in a file."""
+
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from mnist_gan.mnist import DIGITS, SIDE, checksum, scale_images
+from mnist_gan.networks import load_network, save_network
+from mnist_gan.painting import draw_colours, paint, with_contrast
+from mnist_gan.sentences import COLOURS
+
+
+def build_classifier(name):
+    """Build a small convolutional network: images (n, 28, 28, 1) in [-1, 1] to logits (n, 10).
+
+    Its penultimate layer, "features" (n, 128), is where images are compared: the features of
+    ImageNet networks, usual for photographs, say little about digits.
+    """
+    return keras.Sequential([
+        keras.Input((SIDE, SIDE, 1)),
+        layers.Conv2D(32, 3, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Conv2D(64, 3, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Flatten(),
+        layers.Dropout(0.3),
+        layers.Dense(128, activation="relu", name="features"),
+        layers.Dropout(0.5),
+        layers.Dense(DIGITS, name="logits"),
+    ], name=name)
+
+
+def build_painted_classifier(name):
+    """Build a network like `build_classifier`'s for pictures (n, 28, 28, 3) in [-1, 1].
+
+    It returns the logits of digit (n, 10), ink (n, 8) and background (n, 8), so that its "features" (n, 128) hold all
+    three. The contrast lets it find the digit in all colours alike.
+    """
+    picture = keras.Input((SIDE, SIDE, 3), name="picture")
+    x = layers.Conv2D(32, 3, activation="relu")(with_contrast(picture))
+    x = layers.MaxPooling2D()(x)
+    x = layers.Conv2D(64, 3, activation="relu")(x)
+    x = layers.MaxPooling2D()(x)
+    x = layers.Dropout(0.3)(layers.Flatten()(x))
+    x = layers.Dense(128, activation="relu", name="features")(x)
+    x = layers.Dropout(0.5)(x)
+    return keras.Model(picture, [layers.Dense(DIGITS, name="digit")(x), layers.Dense(len(COLOURS), name="ink")(x),
+                                 layers.Dense(len(COLOURS), name="background")(x)], name=name)
+
+
+def cross_entropy():
+    """Return the loss of a classifier with logits."""
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def cosine_adam(steps):
+    """Return Adam with a step size that falls from 2e-3 to 0 along a cosine within `steps` updates."""
+    return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps))
+
+
+def train_classifier(name, x_train, y_train, epochs=6, batch_size=128):
+    """Train the classifier on images uint8 (n, 28, 28) and labels (n,), from a fixed seed, and return it."""
+    keras.utils.set_random_seed(0)
+    classifier = build_classifier(name)
+    classifier.compile(cosine_adam(epochs * -(-len(x_train) // batch_size)), cross_entropy(), metrics=["accuracy"])
+    classifier.fit(scale_images(x_train).numpy(), y_train, batch_size, epochs,
+                   verbose=1 if sys.stdout.isatty() else 2)
+    return classifier
+
+
+def train_painted_classifier(name, x_train, y_train, epochs=5, batch_size=128):
+    """Train the painted classifier on images uint8 (n, 28, 28) with labels (n,), from a fixed seed, and return it.
+
+    The images are painted in new colours in every epoch, only in the pairs that a StackGAN's training has.
+    """
+    keras.utils.set_random_seed(0)
+
+    def paint_batch(step, batch):
+        images, digits = batch
+
+        def uniform(stream, maxval):
+            return tf.random.stateless_uniform(tf.shape(digits), (step, stream), maxval=maxval, dtype=tf.int32)
+        ink, background = draw_colours(digits, uniform)
+        return paint(images, ink, background), (digits, ink, background)
+
+    batches = (tf.data.Dataset.from_tensor_slices((x_train, y_train)).shuffle(len(x_train), seed=0).repeat()
+               .batch(batch_size).enumerate().map(paint_batch).prefetch(2))
+    classifier = build_painted_classifier(name)
+    steps = -(-len(x_train) // batch_size)
+    classifier.compile(cosine_adam(epochs * steps), [cross_entropy() for _ in classifier.outputs],
+                       metrics=[["accuracy"] for _ in classifier.outputs])
+    classifier.fit(batches, epochs=epochs, steps_per_epoch=steps, verbose=1 if sys.stdout.isatty() else 2)
+    return classifier
+
+
+TRAINERS = {"classifier": train_classifier, "painted_classifier": train_painted_classifier}
+
+
+def find_classifier(folder, kind, x_train, y_train):
+    """Return the classifier of this data from the file `kind`.keras in `folder`, or None.
+
+    `kind` is "classifier" or "painted_classifier".
+    Raises InputError if the file is damaged or something else.
+    """
+    path = Path(folder) / f"{kind}.keras"
+    if path.is_file():
+        classifier = load_network(path, lambda network: network.name.startswith(f"{kind}_"),
+                                  "delete it and it is trained again")
+        if classifier.name == classifier_name(kind, x_train, y_train):
+            return classifier
+    return None
+
+
+def classifier_name(kind, x_train, y_train):
+    """Return the name of a classifier's network, by which it goes with its data."""
+    return f"{kind}_{checksum(x_train, y_train):08x}"
+
+
+def load_classifier(folder, kind, purpose, x_train, y_train):
+    """Return what `find_classifier` finds, or train the classifier and write it there.
+
+    `purpose` goes on with "the classifier" in the message that says what the time is spent for.
+    Raises InputError as `find_classifier` does, and OSError if the file cannot be written.
+    """
+    classifier = find_classifier(folder, kind, x_train, y_train)
+    if classifier is None:
+        print(f"Training the classifier {purpose} (once, about 2 minutes):", flush=True)
+        classifier = TRAINERS[kind](classifier_name(kind, x_train, y_train), x_train, y_train)
+        save_network(Path(folder) / f"{kind}.keras", classifier)
+    return classifier
+
+
+def classify(classifier, images):
+    """Return (features (n, 128), classes), what the classifier sees in images (n, 28, 28, 1 or 3) in [-1, 1].
+
+    The classes are the digits (n,) or, of a painted classifier, digits, inks and backgrounds (n, 3).
+    """
+    network = keras.Model(classifier.inputs, [classifier.get_layer("features").output, *classifier.outputs])
+    features, *logits = network.predict(images, batch_size=500, verbose=0)
+    classes = np.stack([part.argmax(axis=1) for part in logits], axis=1)
+    return features, classes[:, 0] if len(logits) == 1 else classes
