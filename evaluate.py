@@ -1,10 +1,12 @@
-"""Score a trained generator on MNIST, beside the same figures for real training images.
+"""Score a trained generator on MNIST, beside the same figures for real images.
 
     python evaluate.py                                           the generator in outputs/
     python evaluate.py --generator a/generator.keras b/generator.keras     several, and their median
+    python evaluate.py --output-dir outputs/stackgan             the StackGAN in outputs/stackgan/
+    python evaluate.py --runs a b                                several StackGANs, and their median
 
-The script stands on `cgan_mnist.py` and `mnist_gan/` and reads in the same way from top to bottom:
-figures, pictures, command line.
+The script stands on `cgan_mnist.py`, `stackgan_mnist.py` and `mnist_gan/` and reads in the same way from top to bottom:
+figures and pictures of a CGAN, figures and pictures of a StackGAN, tables, command line.
 """
 
 import argparse
@@ -16,19 +18,24 @@ from types import SimpleNamespace
 
 # Before Keras, because the package starts TensorFlow without its messages.
 from cgan_mnist import generate_images, load_generator
-from mnist_gan.classifiers import classify, load_classifier
+from mnist_gan.classifiers import classify, find_classifier, load_classifier
 from mnist_gan.command_line import one_line_errors, readable_time, run, whole_number
 from mnist_gan.distances import frechet_distance, nearest, parzen_log_likelihoods, precision_recall, spread
 from mnist_gan.errors import InputError
 from mnist_gan.files import open_folder, write_whole
 from mnist_gan.mnist import DIGITS, PIXELS, SIDE, load_data, scale_images
+from mnist_gan.obedience import (ALL_FIVE, checkerboard_energy, describe_images, digits_alone, find_attributes,
+                                 recolour_never_seen, shares_right, unsay, variety, write_sentences)
+from mnist_gan.painting import enlarge, halve, paint, shape_cuts
 from mnist_gan.pictures import draw_grid, save_figure, tile_images
+from mnist_gan.sentences import ATTRIBUTES
+from stackgan_mnist import NETWORK_FILES, draw_pictures, draw_sheet, load_networks
 
 import numpy as np
 from keras import layers
 from matplotlib.figure import Figure
 
-# --------------------------------------------------------------------------------------------- figures
+# ----------------------------------------------------------------------------------- figures of a CGAN
 
 
 def to_pixels(images):
@@ -106,7 +113,7 @@ def score(images, labels, features, seen, distances, real):
     }
 
 
-# -------------------------------------------------------------------------------------------- pictures
+# ---------------------------------------------------------------------------------- pictures of a CGAN
 
 
 def draw_confusion(labels, seen):
@@ -165,25 +172,231 @@ def draw_interpolation(generator, seed, steps=11):
     return figure
 
 
+# ------------------------------------------------------------------------------- figures of a StackGAN
+
+NEIGHBOURS = 3  # the k of precision and recall
+
+
+def choose_painted_rows(y_train, y_test, samples):
+    """Return the rows (samples,) of training and of test images that are painted, as many of each digit in both.
+
+    The test images are in as equal numbers of every digit as there are; `y_train` (n,) and `y_test` (m,) are all labels.
+    Raises InputError if there are too few images for that.
+    """
+    if samples > len(y_test):
+        raise InputError(f"--samples {samples}: there are only {len(y_test)} test images; give fewer samples")
+    ranks = np.empty(len(y_test), int)  # the how-manieth of its digit an image is
+    for digit in range(DIGITS):
+        ranks[y_test == digit] = np.arange(np.count_nonzero(y_test == digit))
+    test_rows = np.sort(np.argsort(ranks, kind="stable")[:samples])
+    counts = np.bincount(y_test[test_rows], minlength=DIGITS)
+    if counts.min() < 5:
+        raise InputError("at least 5 test images of every digit are needed; give --data another file")
+    train_rows = np.concatenate([np.flatnonzero(y_train == digit)[:counts[digit]] for digit in range(DIGITS)])
+    if len(train_rows) < samples:
+        raise InputError(f"--samples {samples}: too few training images, as many of every digit as test images are "
+                         "needed; give fewer samples")
+    return train_rows, test_rows
+
+
+def prepare_scenes(images, digits, cuts, seed):
+    """Return the sentences that pictures are asked for, four namespaces in a dictionary.
+
+    `seen` says everything about each of the test images (n, 28, 28) with labels `digits` (n,), painted in colours as in
+    training; `never_seen` says everything about those whose digit has an ink that it never has in training, in that
+    ink; `unsaid` leaves out what sentences in training leave out; `digit_alone` leaves out all else.
+    Each has `images` uint8 (n, 28, 28), `real` and `asked`, the descriptions (n, 5) of the painted image and of what is
+    said about it, and the `sentences`, n strings.
+    """
+    random = np.random.default_rng((seed, 0))
+    real = describe_images(images, digits, cuts, random)
+    rows, recoloured = recolour_never_seen(real, random)
+    scenes = {"seen": (images, real, real), "never_seen": (images[rows], recoloured, recoloured),
+              "unsaid": (images, real, unsay(real, random)), "digit_alone": (images, real, digits_alone(real))}
+    return {name: SimpleNamespace(images=images, real=real, asked=asked, sentences=write_sentences(asked, random))
+            for name, (images, real, asked) in scenes.items()}
+
+
+def paint_twice(images, descriptions):
+    """Return images uint8 (n, 28, 28) painted as described (n, 5), halved and enlarged again and as they are.
+
+    Both are (n, 28, 28, 3) in [-1, 1], what perfect generators of Stage I and of Stage II would draw.
+    """
+    pictures = paint(images, descriptions[:, 1], descriptions[:, 2])
+    return enlarge(halve(pictures).numpy()), pictures.numpy()
+
+
+def look_at(draw, scenes, judges):
+    """Find what the pictures of both stages show that `draw(scene)`, two arrays (n, 28, 28, 3), returns.
+
+    `judges` has `classifier`, `painted_classifier` and `cuts`. Returns a namespace for each stage: `found`, descriptions
+    (n, 5) for each of `scenes`, `checkerboard`, the mean checkerboard energy where everything is said, and `features`
+    (n, 128) where it is not.
+    """
+    looks = [SimpleNamespace(found={}), SimpleNamespace(found={})]
+    for name, scene in scenes.items():
+        for look, pictures in zip(looks, draw(scene), strict=True):
+            look.found[name], gray = find_attributes(pictures, judges.cuts,
+                                                     lambda images: classify(judges.classifier, images)[1])
+            if name == "seen":
+                look.checkerboard = float(checkerboard_energy(gray).mean())
+            if name == "unsaid":
+                look.features = classify(judges.painted_classifier, pictures)[0]
+    return looks
+
+
+def look_at_real(scenes, images, judges):
+    """Return what `look_at` does for real pictures, halved and whole, and the features (n, 128) of the whole test ones.
+
+    Compared with these are the painted training images (n, 28, 28), in the colours of the test images: all that they
+    differ in is what a perfect generator would differ in, too.
+    """
+    looks = look_at(lambda scene: paint_twice(scene.images, scene.real), scenes, judges)
+    test_features = looks[1].features
+    order = np.argsort(scenes["seen"].real[:, 0], kind="stable")  # the training images are in the order of their digits
+    for look, pictures in zip(looks, paint_twice(images, scenes["seen"].real[order]), strict=True):
+        look.features = classify(judges.painted_classifier, pictures)[0]
+    return looks, test_features
+
+
+def look_at_run(networks, condition_noise, scenes, judges, seed):
+    """Return what `look_at` does for the pictures that `networks` draw, one for each sentence, from fixed noise."""
+    def draw(scene):
+        rough, fine = draw_pictures(networks, scene.sentences, 1, (seed, 1), condition_noise)
+        return enlarge(rough[:, 0]), fine[:, 0]
+    return look_at(draw, scenes, judges)
+
+
+def score_painted(look, scenes, test_features):
+    """Return all figures, a dictionary, of what `look_at` found in `scenes` for one stage, but `fid_over_floor`."""
+    precision, recall = precision_recall(test_features, look.features, NEIGHBOURS)
+    figures = {f"{name}_{attribute}": share for name in ("seen", "never_seen")
+               for attribute, share in shares_right(look.found[name], scenes[name].asked).items()}
+    figures |= {f"{name}_{attribute}": ratio for name in ("unsaid", "digit_alone")
+                for attribute, ratio in variety(look.found[name], scenes[name].asked, scenes[name].real).items()}
+    return {**figures, "fid": float(frechet_distance(look.features, test_features)), "precision": float(precision),
+            "recall": float(recall), "checkerboard_energy": look.checkerboard}
+
+
+def read_condition_noise(folder):
+    """Return the factor of the noise in the conditions that the StackGAN in `folder` was trained with.
+
+    It is in the run's settings.json; without that file it is 1, as usual. Raises InputError if the file is damaged.
+    """
+    path = Path(folder) / "settings.json"
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8"))["condition_noise"]) if path.exists() else 1.0
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged or of another script; restore it or delete it") from error
+
+
+# ------------------------------------------------------------------------------ pictures of a StackGAN
+
+
+def draw_obedience(columns):
+    """Draw how many pictures obey each part of their sentence; `columns` maps a heading to figures."""
+    figure = Figure((11, 7.5), dpi=100, layout="constrained")
+    width = 0.8 / len(columns)
+    parts = [*ATTRIBUTES, ALL_FIVE]
+    for axes, name, title in zip(figure.subplots(2, 1), ("seen", "never_seen"),
+                                 ("Pairs of digit and ink that occur in training", "Pairs that never occur in training"),
+                                 strict=True):
+        for number, (heading, figures) in enumerate(columns.items()):
+            places = np.arange(len(parts)) + (number - (len(columns) - 1) / 2) * width
+            bars = axes.bar(places, [100 * figures[f"{name}_{part}"] for part in parts], width, label=heading,
+                            color=("tab:orange", "tab:blue", "tab:gray")[number])
+            axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=1)
+        axes.set_title(title, pad=16)
+        axes.set(ylabel="pictures that obey (%)", ylim=(0, 100), yticks=range(0, 101, 20),
+                 xticks=range(len(parts)))
+        axes.set_xticklabels([part.replace("_", " ") for part in parts])
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
+    return figure
+
+
+def draw_sentences(networks, condition_noise, scene, seed, count=8, samples=8):
+    """Draw `count` random ones of the sentences of `scene`: the real picture and `samples` of each stage."""
+    rows = np.random.default_rng((seed, 2)).choice(len(scene.sentences), count, replace=False)
+    sentences = [scene.sentences[row] for row in rows]
+    rough, fine = draw_pictures(networks, sentences, samples, (seed, 3), condition_noise)
+    _, real = paint_twice(scene.images[rows], scene.real[rows])
+    shown = []
+    for number in range(count):
+        both = halve(real[number:number + 1]).numpy(), real[number:number + 1]
+        shown += [np.concatenate(pair) for pair in zip(both, (rough[number], fine[number]), strict=True)]
+    return draw_sheet(sentences, shown, "Sentences about test images:\nthe real picture at the left, samples beside it",
+                      ("Stage I", "Stage II") * count)
+
+
+# ---------------------------------------------------------------------------------------------- tables
+
+CGAN_TABLE = (("FID", "fid", 1, 2), ("label accuracy (%)", "label_accuracy", 100, 2),
+              ("worst digit's accuracy (%)", "worst_digit_accuracy", 100, 1), ("precision", "precision", 1, 3),
+              ("recall", "recall", 1, 3), ("spread within digits, real = 1", "spread_within_digits", 1, 2),
+              ("Parzen log-likelihood (nats)", "parzen_log_likelihood", 1, 1),
+              ("  its standard error", "parzen_standard_error", 1, 1),
+              ("nearest training digit, median", "nearest_distance_median", 1, 2),
+              ("nearest training digit, closest 1%", "nearest_distance_1st_percentile", 1, 2))
+STACKGAN_TABLE = (
+    *((f"{title}: {part.replace('_', ' ')} right (%)", f"{name}_{part}", 100, 2)
+      for title, name in (("all said", "seen"), ("never seen", "never_seen")) for part in (*ATTRIBUTES, ALL_FIVE)),
+    *((f"{title}: {part} varies, real = 1", f"{name}_{part}", 1, 3)
+      for title, name in (("unsaid", "unsaid"), ("digit alone", "digit_alone")) for part in ATTRIBUTES[1:]),
+    ("FID", "fid", 1, 2), ("  in multiples of real pictures'", "fid_over_floor", 1, 2), ("precision", "precision", 1, 3),
+    ("recall", "recall", 1, 3), ("checkerboard energy (%)", "checkerboard_energy", 100, 3))
+
+
+def print_table(columns, table):
+    """Print `columns`, a dictionary from a heading to figures, as a table.
+
+    `table` has for each row its label, the name of its figure, a factor and the number of decimals.
+    """
+    first, width = max(36, *(len(row[0]) + 1 for row in table)), max(15, *(len(heading) + 2 for heading in columns))
+    print(" " * first + "".join(f"{heading:>{width}}" for heading in columns))
+    for label, name, factor, decimals in table:
+        print(f"{label:<{first}}"
+              + "".join(f"{factor * figures[name]:>{width}.{decimals}f}" for figures in columns.values()))
+
+
+def median(columns):
+    """Return the median of every figure over `columns`, dictionaries with the same numbers or lists of numbers."""
+    return {name: np.median([figures[name] for figures in columns], axis=0).tolist() for name in columns[0]}
+
+
+def write_metrics(path, metrics):
+    """Write the dictionary `metrics` as JSON."""
+    write_whole(path, lambda partial: partial.write_text(json.dumps(metrics, indent=2) + "\n"))
+
+
 # ---------------------------------------------------------------------------------------- command line
 
-TABLE = (("FID", "fid", 1, 2), ("label accuracy (%)", "label_accuracy", 100, 2),
-         ("worst digit's accuracy (%)", "worst_digit_accuracy", 100, 1), ("precision", "precision", 1, 3),
-         ("recall", "recall", 1, 3), ("spread within digits, real = 1", "spread_within_digits", 1, 2),
-         ("Parzen log-likelihood (nats)", "parzen_log_likelihood", 1, 1),
-         ("  its standard error", "parzen_standard_error", 1, 1),
-         ("nearest training digit, median", "nearest_distance_median", 1, 2),
-         ("nearest training digit, closest 1%", "nearest_distance_1st_percentile", 1, 2))
+PLOTS_DIRS = {"cgan": "plots", "stackgan": "plots/stackgan"}
 
 
-def print_table(columns):
-    """Print `columns`, a dictionary from a heading to figures, as a table."""
-    print(f"{'':<36}" + "".join(f"{heading:>15}" for heading in columns))
-    for label, name, factor, decimals in TABLE:
-        print(f"{label:<36}" + "".join(f"{factor * figures[name]:>15.{decimals}f}" for figures in columns.values()))
+def find_kind(settings):
+    """Return "cgan" or "stackgan", the kind of run that `settings` ask to score; InputError if that is not to be told."""
+    if settings.kind or settings.generator or settings.runs:
+        return settings.kind or ("cgan" if settings.generator else "stackgan")
+    folder = Path(settings.output_dir)
+    cgan = (folder / "generator.keras").is_file()
+    stackgan = any((folder / f"{name}.keras").is_file() for name in NETWORK_FILES)
+    if cgan and stackgan:
+        raise InputError(f"{folder} holds a CGAN and a StackGAN; say --kind cgan or --kind stackgan")
+    if not cgan and not stackgan:
+        raise InputError(f"{folder} holds neither generator.keras, a CGAN, nor stage2_generator.keras, a StackGAN; train "
+                         "first with 'python cgan_mnist.py' or 'python stackgan_mnist.py', or give another --output-dir")
+    return "cgan" if cgan else "stackgan"
 
 
 def evaluate(settings):
+    """Score what `settings` name by `evaluate_cgan` or `evaluate_stackgan`, which also say what this raises."""
+    kind = find_kind(settings)
+    plots_dir = PLOTS_DIRS[kind] if settings.plots_dir is None else settings.plots_dir
+    (evaluate_cgan if kind == "cgan" else evaluate_stackgan)(settings, plots_dir)
+
+
+def evaluate_cgan(settings, plots_dir):
     """Score the generators that `settings` names, print the table and write `metrics.json` and the pictures.
 
     Raises InputError for input that cannot be used and OSError when a file cannot be written.
@@ -193,7 +406,7 @@ def evaluate(settings):
                   for path in settings.generator or [str(Path(settings.output_dir) / "generator.keras")]}
     (x_train, y_train), (x_test, y_test) = load_data(settings.data)
     chosen = choose_rows(y_train, y_test, settings.samples)  # before minutes of training the classifier
-    outputs, plots = open_folder(settings.output_dir), open_folder(settings.plots_dir)
+    outputs, plots = open_folder(settings.output_dir), open_folder(plots_dir)
     classifier = load_classifier(outputs, "classifier", "in whose features images are compared", x_train, y_train)
     real = prepare_comparison(x_train, y_train, x_test, y_test, classifier, chosen)
     accuracy = float((real.test_seen == y_test).mean())
@@ -210,8 +423,7 @@ def evaluate(settings):
             save_figure(plots / "nearest_neighbours.png", draw_neighbours(images, real.labels, indices, real))
             save_figure(plots / "interpolation.png", draw_interpolation(generator, settings.seed))
     if len(columns) > 1:
-        columns["median"] = {name: np.median([figures[name] for figures in columns.values()], axis=0).tolist()
-                             for name in columns["generator 1"]}
+        columns["median"] = median(list(columns.values()))
     columns["real"] = score(real.images, real.labels, *classify(classifier, real.images), real.distances, real)
     metrics = {
         "generators": list(generators), "data": settings.data or "bundled MNIST", "seed": settings.seed,
@@ -219,13 +431,13 @@ def evaluate(settings):
         "real_training_images": len(real.images), "test_images": len(x_test),
         "held_out_images_for_sigma": len(real.held_out_pixels), "neighbours_k": 3,
         "classifier_test_accuracy": accuracy, **columns}
-    write_whole(outputs / "metrics.json", lambda partial: partial.write_text(json.dumps(metrics, indent=2) + "\n"))
+    write_metrics(outputs / "metrics.json", metrics)
     print(f"""
 {settings.samples:,} images per column against {len(x_test):,} test images, in the features of a classifier that is
 right on {accuracy:.2%} of the test images. The column "real" holds training images, the level of a
 perfect generator; its distances to the nearest training digit are those of the test images.
 """)
-    print_table(columns)
+    print_table(columns, CGAN_TABLE)
     print("label accuracy per digit (%)")
     for heading, figures in columns.items():
         print(f"  {heading:<14}" + "".join(f"{digit}: {100 * share:.1f}  "
@@ -241,6 +453,67 @@ Scored in {readable_time(time.perf_counter() - started)}. Written:
   {outputs / "classifier.keras"}: the classifier, for the next time""")
 
 
+def evaluate_stackgan(settings, plots_dir):
+    """Score the StackGANs that `settings` name, print the table and write `metrics.json` and the pictures.
+
+    Raises InputError for input that cannot be used and OSError when a file cannot be written.
+    """
+    started = time.perf_counter()
+    runs = [(folder, load_networks(folder), read_condition_noise(folder))
+            for folder in settings.runs or [settings.output_dir]]
+    (x_train, y_train), (x_test, y_test) = load_data(settings.data)
+    train_rows, test_rows = choose_painted_rows(y_train, y_test, settings.samples)
+    purposes = {"classifier": "that says which digit a picture shows",
+                "painted_classifier": "in whose features painted pictures are compared"}
+    for kind in purposes:  # a damaged file is refused before minutes of training another classifier
+        find_classifier(runs[0][0], kind, x_train, y_train)
+    outputs, plots = open_folder(runs[0][0]), open_folder(plots_dir)
+    judges = SimpleNamespace(cuts=shape_cuts(x_train), **{
+        kind: load_classifier(outputs, kind, purpose, x_train, y_train) for kind, purpose in purposes.items()})
+    scenes = prepare_scenes(x_test[test_rows], y_test[test_rows], judges.cuts, settings.seed)
+    print("Looking at real pictures", flush=True)
+    real_looks, test_features = look_at_real(scenes, x_train[train_rows], judges)
+    real_columns = {heading: score_painted(look, scenes, test_features)
+                    for heading, look in zip(("real halved", "real"), real_looks, strict=True)}
+    stages = {"Stage I": [], "Stage II": []}
+    for folder, networks, condition_noise in runs:
+        print(f"Scoring {folder}", flush=True)
+        for stage, look in zip(stages.values(), look_at_run(networks, condition_noise, scenes, judges, settings.seed),
+                               strict=True):
+            stage.append(score_painted(look, scenes, test_features))
+    for figures in [*stages["Stage I"], *stages["Stage II"], *real_columns.values()]:
+        figures["fid_over_floor"] = figures["fid"] / real_columns["real"]["fid"]
+    columns = {name if len(runs) == 1 else f"run {number + 1} {name}": figures[number]
+               for number in range(len(runs)) for name, figures in stages.items()}
+    if len(runs) > 1:
+        columns |= {f"median {name}": median(figures) for name, figures in stages.items()}
+    columns |= real_columns
+    digit_accuracy = real_columns["real"]["seen_digit"]
+    metrics = {
+        "runs": [str(folder) for folder, _, _ in runs], "data": settings.data or "bundled MNIST",
+        "seed": settings.seed, "samples": settings.samples,
+        "never_seen_samples": len(scenes["never_seen"].sentences), "real_training_images": len(train_rows),
+        "test_images": len(test_rows), "neighbours_k": NEIGHBOURS, "condition_noise": [noise for _, _, noise in runs],
+        "classifier_test_accuracy": digit_accuracy, **columns}
+    write_metrics(outputs / "metrics.json", metrics)
+    save_figure(plots / "obedience.png", draw_obedience(
+        {**{name: figures[0] for name, figures in stages.items()}, "real": real_columns["real"]}))
+    save_figure(plots / "sentences.png", draw_sentences(*runs[0][1:], scenes["seen"], settings.seed))
+    print(f"""
+{settings.samples:,} pictures per column, one for each of as many sentences about test images; {metrics["never_seen_samples"]:,} for digits in inks
+that they never have in training. The columns "real" are painted test images, for FID, precision and recall painted
+training images: the level of perfect generators. "real halved" has Stage I's 14 x 14 pixels, enlarged as Stage I's are.
+Digits are seen by a classifier that is right on {digit_accuracy:.2%} of the real pictures.
+""")
+    print_table(columns, STACKGAN_TABLE)
+    print(f"""
+Scored in {readable_time(time.perf_counter() - started)}. Written:
+  {outputs / "metrics.json"}: every figure with the settings
+  {plots / "obedience.png"}: how many pictures obey each part of their sentence
+  {plots / "sentences.png"}: sentences about test images, real pictures and both stages'
+  {outputs / "classifier.keras"}, {outputs / "painted_classifier.keras"}: the classifiers, for the next time""")
+
+
 def sample_count(text):
     """Check the argument of --samples, a multiple of 10, and return it as an int."""
     count = whole_number(50, 100_000)(text)
@@ -252,22 +525,37 @@ def sample_count(text):
 def parse_arguments(arguments=None):
     """Parse the command line (a list of strings; None means that of the process) into a namespace."""
     parser = one_line_errors(argparse.ArgumentParser(
-        description="Score a trained generator: FID, label accuracy, precision, recall, Parzen log-likelihood "
-                    "and memorization, beside the same figures for real images.", allow_abbrev=False,
+        description="Score a trained CGAN (FID, label accuracy, precision, recall, Parzen log-likelihood and "
+                    "memorization) or StackGAN (obedience to sentences, variety, FID, precision, recall and "
+                    "checkerboard), beside the same figures for real images.", allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter))
-    parser.add_argument("--generator", nargs="+", metavar="FILE",
-                        help="trained generators to score, OUTPUT_DIR/generator.keras if not given; of several, "
-                             "the median is printed as well and the pictures show the first")
+    networks = parser.add_mutually_exclusive_group()
+    networks.add_argument("--generator", nargs="+", metavar="FILE",
+                          help="trained generators of CGANs to score, OUTPUT_DIR/generator.keras if not given; of "
+                               "several, the median is printed as well and the pictures show the first")
+    networks.add_argument("--runs", nargs="+", metavar="DIR",
+                          help="output folders of StackGANs to score, OUTPUT_DIR if not given; of several, the median "
+                               "is printed as well, and the pictures show and the files go to the first")
+    parser.add_argument("--kind", choices=PLOTS_DIRS, default=argparse.SUPPRESS,
+                        help="what to score (default: what is found in the output folder)")
     parser.add_argument("--data", metavar="FILE",
                         help="compare with another npz file in Keras's MNIST layout instead of the bundled MNIST")
     parser.add_argument("--samples", type=sample_count, default=10_000, metavar="N",
-                        help="images to generate, the same number of each digit; few make FID too high")
+                        help="images to generate, the same number of each digit (of a StackGAN, for as many sentences "
+                             "about test images); few make FID too high")
     parser.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0,
-                        help="start of the random numbers from which the scored images are generated")
+                        help="start of the random numbers from which the scored images and sentences are generated")
     parser.add_argument("--output-dir", default="outputs", metavar="DIR",
-                        help="folder of the generator, for metrics.json and for the classifier")
-    parser.add_argument("--plots-dir", default="plots", metavar="DIR", help="folder for the pictures")
-    return parser.parse_args(arguments)
+                        help="folder of the networks, for metrics.json and for the classifiers")
+    parser.add_argument("--plots-dir", default=argparse.SUPPRESS, metavar="DIR",
+                        help="folder for the pictures (default: plots for a CGAN, plots/stackgan for a StackGAN)")
+    # What is found out later has no default that the help could show.
+    settings = parser.parse_args(arguments, argparse.Namespace(kind=None, plots_dir=None))
+    if settings.kind and (settings.generator if settings.kind == "stackgan" else settings.runs):
+        parser.error("--generator is for a CGAN and --runs for StackGANs, not for the other --kind")
+    if settings.runs and settings.output_dir != parser.get_default("output_dir"):
+        parser.error("--runs writes to the first of its folders; leave out --output-dir")
+    return settings
 
 
 if __name__ == "__main__":

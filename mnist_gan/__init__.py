@@ -8,8 +8,9 @@
     checkpoints     all that continues a run
     networks        networks as files
     averaging       the running average of a network's weights
-    classifiers     what judges gray and painted digits
     distances       how far sets of images are from each other
+    classifiers     what judges gray and painted digits
+    obedience       whether pictures show what sentences say, and vary in what they leave unsaid
     settings        the settings of a run, on the screen and as a file
     history         what happened in every batch, as a table and as curves
     pictures        grids of images, figures, the GIF

@@ -1,5 +1,6 @@
 """Classifiers of gray and of painted digits, in whose features images are compared: trained once, kept in a file."""
 
+import functools
 import sys
 from pathlib import Path
 
@@ -93,7 +94,8 @@ def train_painted_classifier(name, x_train, y_train, epochs=5, batch_size=128):
     steps = -(-len(x_train) // batch_size)
     classifier.compile(cosine_adam(epochs * steps), [cross_entropy() for _ in classifier.outputs],
                        metrics=[["accuracy"] for _ in classifier.outputs])
-    classifier.fit(batches, epochs=epochs, steps_per_epoch=steps, verbose=1 if sys.stdout.isatty() else 2)
+    classifier.fit(batches, epochs=epochs, steps_per_epoch=steps, shuffle=False,
+                   verbose=1 if sys.stdout.isatty() else 2)
     return classifier
 
 
@@ -134,12 +136,17 @@ def load_classifier(folder, kind, purpose, x_train, y_train):
     return classifier
 
 
+@functools.cache  # a new network would be compiled anew for every set of images
+def with_features(classifier):
+    """Return the classifier as a network that returns its features as well, before the logits."""
+    return keras.Model(classifier.inputs, [classifier.get_layer("features").output, *classifier.outputs])
+
+
 def classify(classifier, images):
     """Return (features (n, 128), classes), what the classifier sees in images (n, 28, 28, 1 or 3) in [-1, 1].
 
     The classes are the digits (n,) or, of a painted classifier, digits, inks and backgrounds (n, 3).
     """
-    network = keras.Model(classifier.inputs, [classifier.get_layer("features").output, *classifier.outputs])
-    features, *logits = network.predict(images, batch_size=500, verbose=0)
+    features, *logits = with_features(classifier).predict(images, batch_size=500, verbose=0)
     classes = np.stack([part.argmax(axis=1) for part in logits], axis=1)
     return features, classes[:, 0] if len(logits) == 1 else classes

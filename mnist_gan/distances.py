@@ -9,7 +9,7 @@ def squared_distances(a, b):
 
 
 def blocks(rows, size=1000):
-    """Yield `rows` in pieces of at most `size`, so that a matrix of distances to them fits into memory."""
+    """Yield `rows` in pieces of at most `size`, so that what is computed of each fits into memory."""
     return (rows[start:start + size] for start in range(0, len(rows), size))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from mnist_gan.distances import blocks
 from mnist_gan.mnist import DIGITS, SIDE
 from mnist_gan.sentences import COLOURS
 
@@ -98,8 +99,9 @@ def shears(gray):
 
 def shape_cuts(images):
     """Return the PERCENTILES of the stroke widths and of the shears of uint8 digits (n, 28, 28), (2, 2)."""
-    gray = images / np.float32(255)
-    return np.stack([np.percentile(measure(gray), PERCENTILES) for measure in (stroke_widths, shears)])
+    return np.stack([
+        np.percentile(np.concatenate([measure(block / np.float32(255)) for block in blocks(images)]), PERCENTILES)
+        for measure in (stroke_widths, shears)])
 
 
 def shape_classes(gray, cuts):

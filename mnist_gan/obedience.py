@@ -1,0 +1,122 @@
+"""Whether pictures obey their sentences, whether what a sentence leaves unsaid varies, and whether pixels alternate.
+
+Descriptions are int32 (n, 5), as in `mnist_gan/sentences.py`; all that they say can be measured in a picture.
+"""
+
+import numpy as np
+
+from mnist_gan.distances import blocks
+from mnist_gan.mnist import DIGITS
+from mnist_gan.painting import NEVER_SEEN, draw_colours, read_pictures, shape_classes
+from mnist_gan.sentences import ATTRIBUTES, COLOURS, LANGUAGES, UNSAID, describe
+
+ALL_FIVE = "all_five"  # beside ATTRIBUTES, the name of the share of pictures that have every attribute right
+
+
+def describe_images(images, digits, cuts, random):
+    """Return the descriptions of uint8 images (n, 28, 28) with labels `digits` (n,), in colours as in training.
+
+    `cuts` is what `shape_cuts` returned for the training images; the numpy generator `random` draws the colours.
+    """
+    inks, backgrounds = draw_colours(digits, lambda _, maxval: random.integers(maxval, size=len(digits), dtype=np.int32))
+    return np.stack([digits, inks, backgrounds, *shape_classes(images / np.float32(255), cuts)], axis=1)
+
+
+def recolour_never_seen(descriptions, random):
+    """Return (rows (m,), descriptions (m, 5)): those of `descriptions` whose digit has an ink in NEVER_SEEN, in that ink.
+
+    The numpy generator `random` draws the backgrounds among the other colours.
+    """
+    inks = np.full(DIGITS, UNSAID)
+    for digit, name in NEVER_SEEN:
+        inks[digit] = COLOURS.index(name)
+    rows = np.flatnonzero(inks[descriptions[:, 0]] != UNSAID)
+    recoloured = descriptions[rows]
+    recoloured[:, 1] = inks[recoloured[:, 0]]
+    recoloured[:, 2] = (recoloured[:, 1] + 1 + random.integers(len(COLOURS) - 1, size=len(rows))) % len(COLOURS)
+    return rows, recoloured
+
+
+def unsay(descriptions, random):
+    """Return the descriptions as the sentences in training say them, with UNSAID for what these leave out.
+
+    One in eight says the digit alone; the others leave out each other attribute with probability 1/4.
+    """
+    count = len(descriptions)
+    speaks = (random.random((count, len(ATTRIBUTES) - 1)) >= 1 / 4) & (random.random((count, 1)) >= 1 / 8)
+    return np.column_stack([descriptions[:, 0], np.where(speaks, descriptions[:, 1:], UNSAID)])
+
+
+def digits_alone(descriptions):
+    """Return the descriptions with everything but the digit UNSAID."""
+    return np.column_stack([descriptions[:, 0], np.full((len(descriptions), len(ATTRIBUTES) - 1), UNSAID)])
+
+
+def write_sentences(descriptions, random):
+    """Return a sentence for each of the descriptions, every third in Persian, in phrasings that `random` draws."""
+    return [describe(description, random, LANGUAGES[number % 3 == 2])
+            for number, description in enumerate(descriptions.tolist())]
+
+
+def find_attributes(pictures, cuts, see_digits):
+    """Return (descriptions (n, 5), gray (n, 28, 28) in [0, 1]) of what pictures (n, 28, 28, 3) in [-1, 1] show.
+
+    Ink, background and gray digit are found by `read_pictures`, thickness and slant by the very `shape_classes`, with
+    `cuts`, that sentences are written with; `see_digits` turns gray images (n, 28, 28, 1) in [-1, 1] into digits (n,).
+    """
+    inks, backgrounds, gray = (np.concatenate(part) for part in zip(*map(read_pictures, blocks(pictures)), strict=True))
+    shapes = np.concatenate([np.stack(shape_classes(block, cuts), axis=1) for block in blocks(gray)])
+    return np.column_stack([see_digits(gray[..., np.newaxis] * 2 - 1), inks, backgrounds, shapes]), gray
+
+
+def shares_right(found, asked):
+    """Return for each of ATTRIBUTES, and for ALL_FIVE together, the share in [0, 1] of pictures that have it right.
+
+    `found` and `asked` are descriptions (n, 5) without UNSAID.
+    """
+    right = found == asked
+    return {**{name: float(right[:, place].mean()) for place, name in enumerate(ATTRIBUTES)},
+            ALL_FIVE: float(right.all(axis=1).mean())}
+
+
+def entropy_within_digits(values, digits):
+    """Return the entropy in nats of whole numbers `values` (n,) >= 0 among equal `digits` (n,), averaged over these."""
+    entropies = []
+    for digit in np.unique(digits):
+        shares = np.bincount(values[digits == digit]) / np.count_nonzero(digits == digit)
+        shares = shares[shares > 0]
+        entropies.append(-(shares * np.log(shares)).sum())
+    return np.mean(entropies)
+
+
+def variety(found, asked, real):
+    """Return for each attribute but the digit how much it varies where the sentence leaves it out, 1 for as in reality.
+
+    It is the entropy of what pictures show, `found` (n, 5), within each digit that was asked for, averaged over the
+    digits and divided by the same entropy of the `real` descriptions (n, 5) of the same sentences, `asked` (n, 5).
+    It is nan for an attribute that is always said or never varies in reality.
+    """
+    figures = {}
+    for place, name in enumerate(ATTRIBUTES[1:], 1):
+        unsaid = asked[:, place] == UNSAID
+        shown, wanted = (entropy_within_digits(values[unsaid, place], asked[unsaid, 0]) if unsaid.any() else 0.0
+                         for values in (found, real))
+        figures[name] = float(shown / wanted) if wanted else float("nan")
+    return figures
+
+
+def checkerboard_energy(gray):
+    """Return the share (n,) in [0, 1] of the energy of images `gray` (n, 28, 28) that alternates from pixel to pixel.
+
+    That is |FFT|² in the row and the column of the spectrum whose period is 2 pixels, relative to all of it but the
+    mean; 0 for a constant image. Transposed convolutions leave such patterns (Odena et al. 2016,
+    https://distill.pub/2016/deconv-checkerboard/).
+    """
+    shares = []
+    for block in blocks(gray):
+        energy = np.square(np.abs(np.fft.fft2(block)))
+        middle = energy.shape[1] // 2
+        alternating = energy[:, middle].sum(1) + energy[:, :, middle].sum(1) - energy[:, middle, middle]
+        rest = energy.sum((1, 2)) - energy[:, 0, 0]
+        shares.append(np.where(rest > 1e-9 * energy[:, 0, 0], alternating / np.maximum(rest, 1e-30), 0))
+    return np.concatenate(shares)
