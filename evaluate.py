@@ -11,7 +11,6 @@ figures and pictures of a CGAN, figures and pictures of a StackGAN, tables, comm
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -180,7 +179,7 @@ NEIGHBOURS = 3  # the k of precision and recall
 def choose_painted_rows(y_train, y_test, samples):
     """Return the rows (samples,) of training and of test images that are painted, as many of each digit in both.
 
-    The test images are in as equal numbers of every digit as there are; `y_train` (n,) and `y_test` (m,) are all labels.
+    The test images are in as equal numbers of every digit as there are; `y_train` (n,) and `y_test` (m,) are labels.
     Raises InputError if there are too few images for that.
     """
     if samples > len(y_test):
@@ -229,9 +228,9 @@ def paint_twice(images, descriptions):
 def look_at(draw, scenes, judges):
     """Find what the pictures of both stages show that `draw(scene)`, two arrays (n, 28, 28, 3), returns.
 
-    `judges` has `classifier`, `painted_classifier` and `cuts`. Returns a namespace for each stage: `found`, descriptions
-    (n, 5) for each of `scenes`, `checkerboard`, the mean checkerboard energy where everything is said, and `features`
-    (n, 128) where it is not.
+    `judges` has `classifier`, `painted_classifier` and `cuts`. Returns a namespace for each stage: `found`,
+    descriptions (n, 5) for each of `scenes`, `checkerboard`, the mean checkerboard energy where everything is said, and
+    `features` (n, 128) and `classes` (n, 3), what the painted classifier sees where it is not.
     """
     looks = [SimpleNamespace(found={}), SimpleNamespace(found={})]
     for name, scene in scenes.items():
@@ -241,7 +240,7 @@ def look_at(draw, scenes, judges):
             if name == "seen":
                 look.checkerboard = float(checkerboard_energy(gray).mean())
             if name == "unsaid":
-                look.features = classify(judges.painted_classifier, pictures)[0]
+                look.features, look.classes = classify(judges.painted_classifier, pictures)
     return looks
 
 
@@ -299,7 +298,7 @@ def draw_obedience(columns):
     width = 0.8 / len(columns)
     parts = [*ATTRIBUTES, ALL_FIVE]
     for axes, name, title in zip(figure.subplots(2, 1), ("seen", "never_seen"),
-                                 ("Pairs of digit and ink that occur in training", "Pairs that never occur in training"),
+                                 ("Digits in inks that they have in training", "Digits in inks that they never have"),
                                  strict=True):
         for number, (heading, figures) in enumerate(columns.items()):
             places = np.arange(len(parts)) + (number - (len(columns) - 1) / 2) * width
@@ -343,8 +342,9 @@ STACKGAN_TABLE = (
       for title, name in (("all said", "seen"), ("never seen", "never_seen")) for part in (*ATTRIBUTES, ALL_FIVE)),
     *((f"{title}: {part} varies, real = 1", f"{name}_{part}", 1, 3)
       for title, name in (("unsaid", "unsaid"), ("digit alone", "digit_alone")) for part in ATTRIBUTES[1:]),
-    ("FID", "fid", 1, 2), ("  in multiples of real pictures'", "fid_over_floor", 1, 2), ("precision", "precision", 1, 3),
-    ("recall", "recall", 1, 3), ("checkerboard energy (%)", "checkerboard_energy", 100, 3))
+    ("FID", "fid", 1, 2), ("  in multiples of real pictures'", "fid_over_floor", 1, 2),
+    ("precision", "precision", 1, 3), ("recall", "recall", 1, 3),
+    ("checkerboard energy (%)", "checkerboard_energy", 100, 3))
 
 
 def print_table(columns, table):
@@ -375,7 +375,7 @@ PLOTS_DIRS = {"cgan": "plots", "stackgan": "plots/stackgan"}
 
 
 def find_kind(settings):
-    """Return "cgan" or "stackgan", the kind of run that `settings` ask to score; InputError if that is not to be told."""
+    """Return "cgan" or "stackgan", the kind of run that `settings` ask to score; InputError if that is open."""
     if settings.kind or settings.generator or settings.runs:
         return settings.kind or ("cgan" if settings.generator else "stackgan")
     folder = Path(settings.output_dir)
@@ -384,8 +384,8 @@ def find_kind(settings):
     if cgan and stackgan:
         raise InputError(f"{folder} holds a CGAN and a StackGAN; say --kind cgan or --kind stackgan")
     if not cgan and not stackgan:
-        raise InputError(f"{folder} holds neither generator.keras, a CGAN, nor stage2_generator.keras, a StackGAN; train "
-                         "first with 'python cgan_mnist.py' or 'python stackgan_mnist.py', or give another --output-dir")
+        raise InputError(f"{folder} holds neither generator.keras, a CGAN, nor stage2_generator.keras, a StackGAN; "
+                         "train first with 'python cgan_mnist.py' or 'python stackgan_mnist.py'")
     return "cgan" if cgan else "stackgan"
 
 
@@ -481,29 +481,34 @@ def evaluate_stackgan(settings, plots_dir):
         for stage, look in zip(stages.values(), look_at_run(networks, condition_noise, scenes, judges, settings.seed),
                                strict=True):
             stage.append(score_painted(look, scenes, test_features))
+    floor = real_columns["real"]["fid"]
     for figures in [*stages["Stage I"], *stages["Stage II"], *real_columns.values()]:
-        figures["fid_over_floor"] = figures["fid"] / real_columns["real"]["fid"]
+        figures["fid_over_floor"] = figures["fid"] / floor if floor > 0 else float("nan")
     columns = {name if len(runs) == 1 else f"run {number + 1} {name}": figures[number]
                for number in range(len(runs)) for name, figures in stages.items()}
     if len(runs) > 1:
         columns |= {f"median {name}": median(figures) for name, figures in stages.items()}
     columns |= real_columns
     digit_accuracy = real_columns["real"]["seen_digit"]
+    colour_accuracies = (real_looks[1].classes == scenes["unsaid"].real[:, :3]).mean(axis=0).tolist()
     metrics = {
-        "runs": [str(folder) for folder, _, _ in runs], "data": settings.data or "bundled MNIST",
+        "runs": [folder for folder, _, _ in runs], "data": settings.data or "bundled MNIST",
         "seed": settings.seed, "samples": settings.samples,
         "never_seen_samples": len(scenes["never_seen"].sentences), "real_training_images": len(train_rows),
         "test_images": len(test_rows), "neighbours_k": NEIGHBOURS, "condition_noise": [noise for _, _, noise in runs],
-        "classifier_test_accuracy": digit_accuracy, **columns}
+        "classifier_test_accuracy": digit_accuracy,
+        "painted_classifier_test_accuracy": dict(zip(ATTRIBUTES, colour_accuracies, strict=False)), **columns}
     write_metrics(outputs / "metrics.json", metrics)
     save_figure(plots / "obedience.png", draw_obedience(
         {**{name: figures[0] for name, figures in stages.items()}, "real": real_columns["real"]}))
     save_figure(plots / "sentences.png", draw_sentences(*runs[0][1:], scenes["seen"], settings.seed))
+    percentages = " / ".join(f"{accuracy:.2%}" for accuracy in colour_accuracies)
     print(f"""
-{settings.samples:,} pictures per column, one for each of as many sentences about test images; {metrics["never_seen_samples"]:,} for digits in inks
-that they never have in training. The columns "real" are painted test images, for FID, precision and recall painted
-training images: the level of perfect generators. "real halved" has Stage I's 14 x 14 pixels, enlarged as Stage I's are.
-Digits are seen by a classifier that is right on {digit_accuracy:.2%} of the real pictures.
+{settings.samples:,} pictures per column, one for each of as many sentences about test images; of digits in inks that they
+never have in training, {metrics["never_seen_samples"]:,}. "real" are painted test images, for FID, precision and recall
+painted training images: the level of perfect generators. "real halved" has Stage I's 14 x 14 pixels, enlarged as
+Stage I's are. Digits are seen by a classifier that is right on {digit_accuracy:.2%} of the real pictures; the one in whose
+features pictures are compared is right on {percentages} of their digits / inks / backgrounds.
 """)
     print_table(columns, STACKGAN_TABLE)
     print(f"""

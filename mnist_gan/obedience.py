@@ -18,12 +18,14 @@ def describe_images(images, digits, cuts, random):
 
     `cuts` is what `shape_cuts` returned for the training images; the numpy generator `random` draws the colours.
     """
-    inks, backgrounds = draw_colours(digits, lambda _, maxval: random.integers(maxval, size=len(digits), dtype=np.int32))
+    def uniform(_, maxval):
+        return random.integers(maxval, size=len(digits), dtype=np.int32)
+    inks, backgrounds = draw_colours(digits, uniform)
     return np.stack([digits, inks, backgrounds, *shape_classes(images / np.float32(255), cuts)], axis=1)
 
 
 def recolour_never_seen(descriptions, random):
-    """Return (rows (m,), descriptions (m, 5)): those of `descriptions` whose digit has an ink in NEVER_SEEN, in that ink.
+    """Return (rows (m,), descriptions (m, 5)): those whose digit has an ink in NEVER_SEEN, in that ink.
 
     The numpy generator `random` draws the backgrounds among the other colours.
     """

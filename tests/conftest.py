@@ -9,7 +9,8 @@ import sys
 import pytest
 
 pytest.register_assert_rewrite("helpers")  # so that its asserts tell what they compared, as those of the tests do
-from helpers import EPOCHS, ROOT, SCRIPT, SMALL_RUN, clean_environment, run_script  # noqa: E402
+from helpers import (EPOCHS, ROOT, SCRIPT, SMALL_RUN, SMALL_STACKGAN, STACKGAN, clean_environment,  # noqa: E402
+                     run_script)
 
 sys.path.insert(0, str(ROOT))
 
@@ -34,24 +35,35 @@ def forked_script(tmp_path_factory):
         server.stdin.close()
 
 
-@pytest.fixture(scope="session")
-def finished_run(tmp_path_factory, worker_id):
-    """The folder of an uninterrupted run, with its output in the files stdout and stderr; no test may change it.
+def train_once(tmp_path_factory, worker_id, name, arguments, script):
+    """Return the folder `name` of an uninterrupted run of `script`, with its output in the files stdout and stderr.
 
     The workers of a parallel test run share it: the first that needs it trains, the others wait for it.
     """
     base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "finished_run"
+    folder = (base if worker_id == "master" else base.parent) / name
     with open(folder.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             training = tmp_path_factory.mktemp("training")
-            status, stdout, stderr = run_script([*SMALL_RUN, "--epochs", str(EPOCHS)], training)
+            status, stdout, stderr = run_script(arguments, training, script=script)
             assert status == 0, stderr
             (training / "stdout").write_text(stdout)
             (training / "stderr").write_text(stderr)
             training.rename(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, worker_id):
+    """The folder of an uninterrupted run of the CGAN, as `train_once` leaves it; no test may change it."""
+    return train_once(tmp_path_factory, worker_id, "finished_run", [*SMALL_RUN, "--epochs", str(EPOCHS)], SCRIPT)
+
+
+@pytest.fixture(scope="session")
+def stackgan_run(tmp_path_factory, worker_id):
+    """The folder of an uninterrupted run of the StackGAN, as `train_once` leaves it; no test may change it."""
+    return train_once(tmp_path_factory, worker_id, "stackgan_run", SMALL_STACKGAN, STACKGAN)
 
 
 @pytest.fixture

@@ -10,8 +10,10 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = str(ROOT / "cgan_mnist.py")
+STACKGAN = str(ROOT / "stackgan_mnist.py")
 SMALL_RUN = ("--train-size", "256", "--batch-size", "64", "--dropout", "0.2")  # its random masks are resumed, too
 BATCHES, EPOCHS = 4, 3  # 4 batches an epoch of a SMALL_RUN; 3 epochs in the run that the others are compared with
+SMALL_STACKGAN = ("--train-size", "256", "--encoder-epochs", "1", "--stage1-epochs", "1", "--stage2-epochs", "1")
 DEADLINE = 300  # seconds after which something that should have happened never will
 
 # What two runs with the same seed must have in common, byte for byte. The checkpoint and settings.json hold times.
@@ -25,15 +27,15 @@ def clean_environment():
     return {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
 
 
-def start_script(arguments, folder, **options):
-    """Start the script with `arguments` in `folder`, output to pipes unless `options` say otherwise."""
+def start_script(arguments, folder, script=SCRIPT, **options):
+    """Start a script with `arguments` in `folder`, output to pipes unless `options` say otherwise."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
-    return subprocess.Popen([sys.executable, SCRIPT, *arguments], cwd=folder, stdin=subprocess.DEVNULL,
+    return subprocess.Popen([sys.executable, script, *arguments], cwd=folder, stdin=subprocess.DEVNULL,
                             env=clean_environment(), **options)
 
 
 def run_script(arguments, folder, **options):
-    """Run the script to its end and return (exit status, stdout, stderr)."""
+    """Run a script, as `start_script` does, to its end and return (exit status, stdout, stderr)."""
     with start_script(arguments, folder, **options) as process:
         try:
             stdout, stderr = process.communicate(timeout=DEADLINE)
