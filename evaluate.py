@@ -244,16 +244,16 @@ def look_at(draw, scenes, judges):
     return looks
 
 
-def look_at_real(scenes, images, judges):
+def look_at_real(scenes, images, digits, judges, seed):
     """Return what `look_at` does for real pictures, halved and whole, and the features (n, 128) of the whole test ones.
 
-    Compared with these are the painted training images (n, 28, 28), in the colours of the test images: all that they
-    differ in is what a perfect generator would differ in, too.
+    The features in what `look_at` returned are replaced by those of training images uint8 (n, 28, 28) with labels
+    `digits` (n,), painted in other colours: a second sample of real pictures, to be compared with the first.
     """
     looks = look_at(lambda scene: paint_twice(scene.images, scene.real), scenes, judges)
     test_features = looks[1].features
-    order = np.argsort(scenes["seen"].real[:, 0], kind="stable")  # the training images are in the order of their digits
-    for look, pictures in zip(looks, paint_twice(images, scenes["seen"].real[order]), strict=True):
+    described = describe_images(images, digits, judges.cuts, np.random.default_rng((seed, 4)))
+    for look, pictures in zip(looks, paint_twice(images, described), strict=True):
         look.features = classify(judges.painted_classifier, pictures)[0]
     return looks, test_features
 
@@ -472,7 +472,8 @@ def evaluate_stackgan(settings, plots_dir):
         kind: load_classifier(outputs, kind, purpose, x_train, y_train) for kind, purpose in purposes.items()})
     scenes = prepare_scenes(x_test[test_rows], y_test[test_rows], judges.cuts, settings.seed)
     print("Looking at real pictures", flush=True)
-    real_looks, test_features = look_at_real(scenes, x_train[train_rows], judges)
+    real_looks, test_features = look_at_real(scenes, x_train[train_rows], y_train[train_rows], judges,
+                                             settings.seed)
     real_columns = {heading: score_painted(look, scenes, test_features)
                     for heading, look in zip(("real halved", "real"), real_looks, strict=True)}
     stages = {"Stage I": [], "Stage II": []}

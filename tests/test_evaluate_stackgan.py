@@ -212,7 +212,7 @@ def test_several_runs_are_scored_with_their_median(forked_script, scored, tmp_pa
         shutil.copytree(folder / "outputs" / "stackgan", tmp_path / name)
     save_network(tmp_path / "b" / NETWORKS[2], stackgan_mnist.build_stage2_generator())
     before = contents(tmp_path / "b")
-    status, stdout, stderr = forked_script(["--data", "small.npz", "--samples", "50", "--runs", "a", "b", "--plots-dir",
+    status, stdout, stderr = forked_script(["--data", "small.npz", "--samples", "200", "--runs", "a", "b", "--plots-dir",
                                             "pictures"], tmp_path, EVALUATE)
     assert (status, stderr) == (0, "") and "median Stage II" in stdout
     metrics = json.loads((tmp_path / "a" / "metrics.json").read_text())
