@@ -258,10 +258,10 @@ def look_at_real(scenes, images, digits, judges, seed):
     return looks, test_features
 
 
-def look_at_run(networks, condition_noise, scenes, judges, seed):
+def look_at_run(networks, scenes, judges, seed):
     """Return what `look_at` does for the pictures that `networks` draw, one for each sentence, from fixed noise."""
     def draw(scene):
-        rough, fine = draw_pictures(networks, scene.sentences, 1, (seed, 1), condition_noise)
+        rough, fine = draw_pictures(networks, scene.sentences, 1, (seed, 1))
         return enlarge(rough[:, 0]), fine[:, 0]
     return look_at(draw, scenes, judges)
 
@@ -275,18 +275,6 @@ def score_painted(look, scenes, test_features):
                 for attribute, ratio in variety(look.found[name], scenes[name].asked, scenes[name].real).items()}
     return {**figures, "fid": float(frechet_distance(look.features, test_features)), "precision": float(precision),
             "recall": float(recall), "checkerboard_energy": look.checkerboard}
-
-
-def read_condition_noise(folder):
-    """Return the factor of the noise in the conditions that the StackGAN in `folder` was trained with.
-
-    It is in the run's settings.json; without that file it is 1, as usual. Raises InputError if the file is damaged.
-    """
-    path = Path(folder) / "settings.json"
-    try:
-        return float(json.loads(path.read_text(encoding="utf-8"))["condition_noise"]) if path.exists() else 1.0
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged or of another script; restore it or delete it") from error
 
 
 # ------------------------------------------------------------------------------ pictures of a StackGAN
@@ -314,11 +302,11 @@ def draw_obedience(columns):
     return figure
 
 
-def draw_sentences(networks, condition_noise, scene, seed, count=8, samples=8):
+def draw_sentences(networks, scene, seed, count=8, samples=8):
     """Draw `count` random ones of the sentences of `scene`: the real picture and `samples` of each stage."""
     rows = np.random.default_rng((seed, 2)).choice(len(scene.sentences), count, replace=False)
     sentences = [scene.sentences[row] for row in rows]
-    rough, fine = draw_pictures(networks, sentences, samples, (seed, 3), condition_noise)
+    rough, fine = draw_pictures(networks, sentences, samples, (seed, 3))
     _, real = paint_twice(scene.images[rows], scene.real[rows])
     shown = []
     for number in range(count):
@@ -459,15 +447,14 @@ def evaluate_stackgan(settings, plots_dir):
     Raises InputError for input that cannot be used and OSError when a file cannot be written.
     """
     started = time.perf_counter()
-    runs = [(folder, load_networks(folder), read_condition_noise(folder))
-            for folder in settings.runs or [settings.output_dir]]
+    runs = {folder: load_networks(folder) for folder in settings.runs or [settings.output_dir]}
     (x_train, y_train), (x_test, y_test) = load_data(settings.data)
     train_rows, test_rows = choose_painted_rows(y_train, y_test, settings.samples)
     purposes = {"classifier": "that says which digit a picture shows",
                 "painted_classifier": "in whose features painted pictures are compared"}
     for kind in purposes:  # a damaged file is refused before minutes of training another classifier
-        find_classifier(runs[0][0], kind, x_train, y_train)
-    outputs, plots = open_folder(runs[0][0]), open_folder(plots_dir)
+        find_classifier(next(iter(runs)), kind, x_train, y_train)
+    outputs, plots = open_folder(next(iter(runs))), open_folder(plots_dir)
     judges = SimpleNamespace(cuts=shape_cuts(x_train), **{
         kind: load_classifier(outputs, kind, purpose, x_train, y_train) for kind, purpose in purposes.items()})
     scenes = prepare_scenes(x_test[test_rows], y_test[test_rows], judges.cuts, settings.seed)
@@ -477,10 +464,9 @@ def evaluate_stackgan(settings, plots_dir):
     real_columns = {heading: score_painted(look, scenes, test_features)
                     for heading, look in zip(("real halved", "real"), real_looks, strict=True)}
     stages = {"Stage I": [], "Stage II": []}
-    for folder, networks, condition_noise in runs:
+    for folder, networks in runs.items():
         print(f"Scoring {folder}", flush=True)
-        for stage, look in zip(stages.values(), look_at_run(networks, condition_noise, scenes, judges, settings.seed),
-                               strict=True):
+        for stage, look in zip(stages.values(), look_at_run(networks, scenes, judges, settings.seed), strict=True):
             stage.append(score_painted(look, scenes, test_features))
     floor = real_columns["real"]["fid"]
     for figures in [*stages["Stage I"], *stages["Stage II"], *real_columns.values()]:
@@ -493,16 +479,17 @@ def evaluate_stackgan(settings, plots_dir):
     digit_accuracy = real_columns["real"]["seen_digit"]
     colour_accuracies = (real_looks[1].classes == scenes["unsaid"].real[:, :3]).mean(axis=0).tolist()
     metrics = {
-        "runs": [folder for folder, _, _ in runs], "data": settings.data or "bundled MNIST",
+        "runs": list(runs), "data": settings.data or "bundled MNIST",
         "seed": settings.seed, "samples": settings.samples,
         "never_seen_samples": len(scenes["never_seen"].sentences), "real_training_images": len(train_rows),
-        "test_images": len(test_rows), "neighbours_k": NEIGHBOURS, "condition_noise": [noise for _, _, noise in runs],
+        "test_images": len(test_rows), "neighbours_k": NEIGHBOURS,
         "classifier_test_accuracy": digit_accuracy,
         "painted_classifier_test_accuracy": dict(zip(ATTRIBUTES, colour_accuracies, strict=False)), **columns}
     write_metrics(outputs / "metrics.json", metrics)
     save_figure(plots / "obedience.png", draw_obedience(
         {**{name: figures[0] for name, figures in stages.items()}, "real": real_columns["real"]}))
-    save_figure(plots / "sentences.png", draw_sentences(*runs[0][1:], scenes["seen"], settings.seed))
+    save_figure(plots / "sentences.png", draw_sentences(
+        next(iter(runs.values())), scenes["seen"], settings.seed))
     percentages = " / ".join(f"{accuracy:.2%}" for accuracy in colour_accuracies)
     print(f"""
 {settings.samples:,} pictures per column, one for each of as many sentences about test images; of digits in inks that they

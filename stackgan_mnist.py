@@ -165,13 +165,15 @@ def build_picture_encoder():
     return keras.Model(picture, layers.UnitNormalization()(x), name="picture_encoder")
 
 
-def augment_condition(sentence, epsilon):
+def augment_condition(sentence, epsilon, condition_noise):
     """Conditioning augmentation (the paper's section 3.2): return (condition, mean, log_sigma), (n, 64) each.
 
     The condition is drawn from a normal distribution whose mean and standard deviation the embedding `sentence`
-    (n, 64) determines; `epsilon` (n, 64) is standard normal. The distribution starts narrow, so that the generator
-    hears the sentence from the first batch on.
+    (n, 64) determines; `epsilon` (n, 64) is standard normal and weighted with `condition_noise`. The distribution
+    starts narrow, so that the generator hears the sentence from the first batch on.
     """
+    if condition_noise != 1.0:
+        epsilon = layers.Rescaling(condition_noise)(epsilon)
     mean = layers.Dense(CONDITION_DIM, name="condition_mean")(sentence)
     narrow = keras.initializers.Constant(-1.0)
     log_sigma = layers.Dense(CONDITION_DIM, bias_initializer=narrow, name="condition_log_sigma")(sentence)
@@ -193,7 +195,7 @@ def normalized(x):
     return layers.BatchNormalization(momentum=0.8)(layers.LeakyReLU(negative_slope=0.2)(x))
 
 
-def build_stage1_generator(latent_dim=100):
+def build_stage1_generator(latent_dim=100, condition_noise=1.0):
     """Build Stage I's generator: noise (n, latent_dim), epsilon (n, 64), both standard normal, and sentence (n, 64),
     to [picture (n, 14, 14, 3) in [-1, 1], mean (n, 64), log_sigma (n, 64)].
 
@@ -202,7 +204,7 @@ def build_stage1_generator(latent_dim=100):
     noise = keras.Input((latent_dim,), name="noise")
     epsilon = keras.Input((CONDITION_DIM,), name="epsilon")
     sentence = keras.Input((SENTENCE_DIM,), name="sentence")
-    condition, mean, log_sigma = augment_condition(sentence, epsilon)
+    condition, mean, log_sigma = augment_condition(sentence, epsilon, condition_noise)
     product = layers.Multiply(name="noise_times_condition")([noise, layers.Dense(latent_dim)(condition)])
     x = layers.Concatenate()([product, noise, condition])
     colours = layers.Dense(6, activation="tanh", name="colours")(normalized(layers.Dense(128)(x)))
@@ -238,7 +240,7 @@ def residual_block(x, channels):
     return layers.LeakyReLU(negative_slope=0.2)(layers.Add()([x, y]))
 
 
-def build_stage2_generator(upsampling="pixelshuffle"):
+def build_stage2_generator(upsampling="pixelshuffle", condition_noise=1.0):
     """Build Stage II's generator: rough picture (n, 14, 14, 3) in [-1, 1], epsilon (n, 64), standard normal, and
     sentence (n, 64), to [picture (n, 28, 28, 3) in [-1, 1], mean (n, 64), log_sigma (n, 64)].
 
@@ -247,7 +249,7 @@ def build_stage2_generator(upsampling="pixelshuffle"):
     rough = keras.Input((SIDE // 2, SIDE // 2, 3), name="rough_picture")
     epsilon = keras.Input((CONDITION_DIM,), name="epsilon")
     sentence = keras.Input((SENTENCE_DIM,), name="sentence")
-    condition, mean, log_sigma = augment_condition(sentence, epsilon)
+    condition, mean, log_sigma = augment_condition(sentence, epsilon, condition_noise)
     x = early = layers.LeakyReLU(negative_slope=0.2)(layers.Conv2D(32, 3, padding="same")(with_contrast(rough)))
     x = normalized(layers.Conv2D(64, 4, strides=2, padding="same")(x))  # 7 x 7 x 64
     everywhere = layers.Reshape((7, 7, CONDITION_DIM))(layers.RepeatVector(49)(condition))
@@ -369,8 +371,8 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
     """
     def build_generator():
         if stage == 1:
-            return build_stage1_generator(settings.latent_dim)
-        return build_stage2_generator(settings.upsampling)
+            return build_stage1_generator(settings.latent_dim, settings.condition_noise)
+        return build_stage2_generator(settings.upsampling, settings.condition_noise)
 
     generator, averaged_generator = build_generator(), build_generator()
     averaged_generator.set_weights(generator.get_weights())
@@ -392,9 +394,9 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
         size = sentence.shape[0]
         noise, epsilon = normal(0, size, settings.latent_dim), normal(1, size, CONDITION_DIM)
         if stage == 1:
-            return [noise, settings.condition_noise * epsilon, sentence]
-        rough = stage1_generator([noise, settings.condition_noise * epsilon, sentence], training=False)[0]
-        return [rough, settings.condition_noise * normal(2, size, CONDITION_DIM), sentence]
+            return [noise, epsilon, sentence]
+        rough = stage1_generator([noise, epsilon, sentence], training=False)[0]
+        return [rough, normal(2, size, CONDITION_DIM), sentence]
 
     def draw_inputs(step, size):
         normal, uniform = random_draws(settings.seed, step)
@@ -544,7 +546,7 @@ def train_epochs(settings, record, images, digits, outputs):
     def save(title):
         """Save the grid, the history and, last, the checkpoint, so that whatever it counts as finished is there."""
         values = finite_values(training.variables, epoch)
-        rough, fine = draw_pictures(training.networks, SHOWN_SENTENCES, 10, settings.seed, settings.condition_noise)
+        rough, fine = draw_pictures(training.networks, SHOWN_SENTENCES, 10, settings.seed)
         shown = fine if epoch > settings.stage1_epochs else rough
         save_figure(grid_path(outputs, epoch), draw_sheet(SHOWN_SENTENCES, shown, title))
         if epoch:
@@ -597,7 +599,7 @@ def write_results(settings, record, training, history, seconds, outputs, plots):
         drawn += [stage.generator, stage.look, stage.judge]
     for network in drawn:
         save_figure(plots / f"{network.name}.png", draw_graph(network))
-    save_figure(plots / "walk.png", draw_walk(networks, *WALKED_SENTENCES, settings.seed, settings.condition_noise))
+    save_figure(plots / "walk.png", draw_walk(networks, *WALKED_SENTENCES, settings.seed))
     write_gif(outputs / "stackgan.gif", read_grids(outputs, settings.epochs, "RGB", first=0))
     write_settings(outputs / "settings.json", record, seconds)
     print(f"""
@@ -667,7 +669,7 @@ def draw_embedded(networks, sentences, noise, epsilons):
     return np.concatenate(rough), np.concatenate(fine)
 
 
-def draw_pictures(networks, sentences, samples, seed, condition_noise=1.0):
+def draw_pictures(networks, sentences, samples, seed):
     """Draw `samples` pictures of each of `sentences`, strings with known words, from noise that `seed` determines.
 
     `networks` has `text_encoder`, `stage1` and `stage2`.
@@ -675,10 +677,10 @@ def draw_pictures(networks, sentences, samples, seed, condition_noise=1.0):
     """
     random, count = np.random.default_rng(seed), len(sentences) * samples
     noise = random.standard_normal((count, networks.stage1.inputs[0].shape[1]), np.float32)
-    epsilons = condition_noise * random.standard_normal((2, count, CONDITION_DIM), np.float32)
+    epsilons = random.standard_normal((2, count, CONDITION_DIM), np.float32)
     embeddings = embed(networks, sentences).repeat(samples, axis=0)
     return tuple(pictures.reshape(len(sentences), samples, *pictures.shape[1:])
-                 for pictures in draw_embedded(networks, embeddings, noise.astype(np.float32), epsilons))
+                 for pictures in draw_embedded(networks, embeddings, noise, epsilons))
 
 
 def draw_sheet(labels, rows, title=None, sides=None):
@@ -709,7 +711,7 @@ def draw_sheet(labels, rows, title=None, sides=None):
     return figure
 
 
-def draw_walk(networks, start, end, seed, condition_noise=1.0, steps=12, walkers=3):
+def draw_walk(networks, start, end, seed, steps=12, walkers=3):
     """Draw the way from one sentence to another: `walkers` times both stages, each from its own fixed noise."""
     ends = embed(networks, [start, end])
     share = np.linspace(0, 1, steps, dtype=np.float32)[:, np.newaxis]
@@ -717,7 +719,7 @@ def draw_walk(networks, start, end, seed, condition_noise=1.0, steps=12, walkers
     random, rows = np.random.default_rng(seed), []
     for _ in range(walkers):
         noise = random.standard_normal(networks.stage1.inputs[0].shape[1], np.float32)
-        epsilons = condition_noise * random.standard_normal((2, 1, CONDITION_DIM), np.float32)
+        epsilons = random.standard_normal((2, 1, CONDITION_DIM), np.float32)
         rows += draw_embedded(networks, way, np.tile(noise, (steps, 1)), epsilons.repeat(steps, axis=1))
     labels = [f"walk {number + 1}" for number in range(walkers)]
     return draw_sheet(labels, rows, f"From “{start}”\nto “{end}”", ("Stage I", "Stage II") * walkers)

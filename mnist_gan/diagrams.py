@@ -15,7 +15,8 @@ def describe_layer(layer):
                "Conv1D": lambda: f"{layer.filters}, {layer.kernel_size[0]} wide",
                "Conv2D": lambda: f"{layer.filters}, {' × '.join(map(str, layer.kernel_size))}"
                                  + (f", stride {layer.strides[0]}" if layer.strides[0] > 1 else ""),
-               "Rescaling": lambda: layer.scale, "LeakyReLU": lambda: layer.negative_slope, "BatchNormalization": lambda: f"momentum {layer.momentum}"}
+               "Rescaling": lambda: layer.scale, "LeakyReLU": lambda: layer.negative_slope,
+               "BatchNormalization": lambda: f"momentum {layer.momentum}"}
     text = f"{kind.replace('InputLayer', 'Input')} {details.get(kind.replace('Transpose', ''), str)()}".strip()
     activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
     return text if activation == "linear" else f"{text}, {activation}"

@@ -6,6 +6,7 @@ leaves out, which may be everything but the digit.
 """
 
 import difflib
+import functools
 import itertools
 import re
 import unicodedata
@@ -166,6 +167,7 @@ def to_tokens(sentences):
     return tokens
 
 
+@functools.cache
 def sentence_table(seed):
     """Return PHRASINGS_PER_DESCRIPTION sentences for every description as tokens, int32 (n, LONGEST).
 

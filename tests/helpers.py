@@ -13,7 +13,7 @@ SCRIPT = str(ROOT / "cgan_mnist.py")
 STACKGAN = str(ROOT / "stackgan_mnist.py")
 SMALL_RUN = ("--train-size", "256", "--batch-size", "64", "--dropout", "0.2")  # its random masks are resumed, too
 BATCHES, EPOCHS = 4, 3  # 4 batches an epoch of a SMALL_RUN; 3 epochs in the run that the others are compared with
-SMALL_STACKGAN = ("--train-size", "256", "--encoder-epochs", "1", "--stage1-epochs", "1", "--stage2-epochs", "1")
+SMALL_STACKGAN = ("--train-size", "256", "--encoder-epochs", "1", "--stage1-epochs", "2", "--stage2-epochs", "1")
 DEADLINE = 300  # seconds after which something that should have happened never will
 
 # What two runs with the same seed must have in common, byte for byte. The checkpoint and settings.json hold times.
@@ -56,16 +56,16 @@ def assert_same_files(folder, expected):
     assert not differing
 
 
-def assert_one_line(stderr):
+def assert_one_line(stderr, script=SCRIPT):
     """Check that `stderr` is one line from the script and not a traceback."""
-    assert stderr.startswith("cgan_mnist.py: "), stderr
+    assert stderr.startswith(f"{Path(script).name}: "), stderr
     assert stderr.endswith("\n") and stderr.count("\n") == 1, stderr
 
 
-def assert_refused(result, folder, before, *words):
+def assert_refused(result, folder, before, *words, script=SCRIPT):
     """Check exit status 2, one line on stderr that has all `words`, and a `folder` that is as it was `before`."""
     status, _, stderr = result
-    assert_one_line(stderr)
+    assert_one_line(stderr, script)
     assert status == 2, stderr
     for word in words:
         assert word in stderr

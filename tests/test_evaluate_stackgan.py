@@ -149,14 +149,13 @@ def scored(stackgan_run, forked_script, tmp_path_factory):
     np.savez(folder / "small.npz", **bundled_arrays(3000))
     run = folder / "outputs" / "stackgan"
     run.mkdir(parents=True)
-    for name in (*NETWORKS, "settings.json"):
+    for name in NETWORKS:
         shutil.copy(stackgan_run / "outputs" / "stackgan" / name, run)
-    for name in ("both", "halved", "unjudged", "unset", "incomplete"):
+    for name in ("both", "halved", "unjudged", "incomplete"):
         shutil.copytree(run, folder / name)
     shutil.copy(run / NETWORKS[2], folder / "both" / "generator.keras")
     (folder / "halved" / NETWORKS[2]).write_bytes((run / NETWORKS[2]).read_bytes()[:-1000])
     (folder / "unjudged" / "painted_classifier.keras").write_bytes(b"not a network")
-    (folder / "unset" / "settings.json").write_text("{")
     (folder / "incomplete" / NETWORKS[1]).unlink()
     status, stdout, stderr = forked_script(SMALL, folder, EVALUATE)
     assert (status, stderr) == (0, "")
@@ -167,7 +166,7 @@ def test_evaluation_leaves_figures_and_pictures(scored):
     folder, stdout = scored
     metrics = json.loads((folder / "outputs" / "stackgan" / "metrics.json").read_text())
     assert (metrics["samples"], metrics["test_images"], metrics["never_seen_samples"]) == (200, 200, 160)
-    assert metrics["runs"] == ["outputs/stackgan"] and metrics["seed"] == 0 and metrics["condition_noise"] == [1.0]
+    assert metrics["runs"] == ["outputs/stackgan"] and metrics["seed"] == 0
     stages, halved, real = (metrics["Stage I"], metrics["Stage II"]), metrics["real halved"], metrics["real"]
     for scene in ("seen", "never_seen"):
         assert all(real[f"{scene}_{name}"] == 1 for name in ATTRIBUTES[1:])
@@ -233,7 +232,6 @@ def test_several_runs_are_scored_with_their_median(forked_script, scored, tmp_pa
     (["--output-dir", "new", "--kind", "stackgan"], "there is no network new/text_encoder.keras"),
     (["--output-dir", "incomplete"], "there is no network incomplete/stage1_generator.keras"),
     (["--output-dir", "halved"], "halved/stage2_generator.keras is damaged"),
-    (["--output-dir", "unset"], "settings.json"),
     (["--output-dir", "unjudged", "--data", "small.npz", "--samples", "200"], "delete it"),
     (["--runs", "outputs/stackgan", "new"], "there is no network new/text_encoder.keras"),
     (["--runs", "outputs/stackgan", "--generator", "both/generator.keras"], "not allowed"),

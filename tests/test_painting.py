@@ -1,0 +1,70 @@
+"""Paint and its measures: colours, stroke widths, shears, and the pairs that never occur."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import bundled_arrays
+from mnist_gan.painting import (NEVER_SEEN, PALETTE, draw_colours, enlarge, halve, paint, read_pictures, shape_classes,
+                                shape_cuts, shears, stroke_widths)
+from mnist_gan.sentences import COLOURS
+
+PAIRS = [(ink, background) for ink in range(8) for background in range(8) if ink != background]
+
+
+def test_real_painted_digits_are_read_exactly_in_all_pairs_of_colours():
+    images = bundled_arrays(20 * len(PAIRS))["x_test"]
+    inks, backgrounds = np.resize(PAIRS, (len(images), 2)).T
+    pictures = paint(images, inks, backgrounds).numpy()
+    assert pictures.shape == (len(images), 28, 28, 3) and pictures.min() == -1 and pictures.max() == 1
+    gray = images[..., np.newaxis] / 255
+    expected = PALETTE[backgrounds][:, None, None] * (1 - gray) + PALETTE[inks][:, None, None] * gray
+    np.testing.assert_allclose(pictures, expected, atol=1e-6)
+    found_inks, found_backgrounds, found_gray = read_pictures(pictures)
+    np.testing.assert_array_equal(found_inks, inks)
+    np.testing.assert_array_equal(found_backgrounds, backgrounds)
+    np.testing.assert_allclose(found_gray, gray[..., 0], atol=1e-5)
+
+
+@pytest.mark.parametrize(("width", "length"), [(1, 20), (2, 20), (4, 20), (3, 12)])
+def test_the_stroke_width_of_a_bar_is_its_width(width, length):
+    gray = np.zeros((1, 28, 28), np.float32)
+    gray[0, 4:4 + length, 10:10 + width] = 1
+    area, outline = width * length, 2 * (width + length)
+    assert stroke_widths(gray)[0] == pytest.approx(2 * area / outline, rel=0.03)
+    assert stroke_widths(gray.transpose(0, 2, 1))[0] == pytest.approx(2 * area / outline, rel=0.03)
+
+
+@pytest.mark.parametrize("lean", [-0.5, -0.25, 0.25, 0.5])
+def test_a_digit_that_leans_more_measures_that_much_more(lean):
+    gray = bundled_arrays(200)["x_train"] / np.float32(255)
+    wide = np.pad(gray, ((0, 0), (0, 0), (14, 14)))
+    leaning = np.stack([np.roll(wide[:, row], round(lean * (14 - row)), axis=1) for row in range(28)], axis=1)
+    np.testing.assert_allclose(shears(leaning) - shears(wide), lean, atol=0.12)
+
+
+def test_a_third_of_the_training_images_falls_into_each_class():
+    images = bundled_arrays(6000)["x_train"]
+    for classes in shape_classes(images / np.float32(255), shape_cuts(images)):
+        np.testing.assert_allclose(np.bincount(classes) / len(classes), 1 / 3, atol=0.001)
+
+
+def test_the_pairs_that_are_never_seen_are_a_tenth_and_never_drawn():
+    digits = tf.constant(np.tile(np.arange(10, dtype=np.int32), 10_000))
+
+    def uniform(stream, maxval):
+        return tf.random.stateless_uniform((len(digits),), (0, stream), maxval=maxval, dtype=tf.int32)
+    ink, background = draw_colours(digits, uniform)
+    counts = np.zeros((10, 8), int)
+    np.add.at(counts, (digits.numpy(), ink.numpy()), 1)
+    assert (ink != background).numpy().all() and set(background.numpy()) == set(range(8))
+    assert {(digit, COLOURS[colour]) for digit, colour in np.argwhere(counts == 0)} == set(NEVER_SEEN)
+    assert len(NEVER_SEEN) == 8 and {colour for _, colour in NEVER_SEEN} == set(COLOURS)
+    for row in counts:  # all inks of a digit are equally frequent
+        np.testing.assert_allclose(row[row > 0] / row.sum(), 1 / (row > 0).sum(), atol=0.01)
+
+
+def test_halving_takes_the_mean_of_four_pixels_and_enlarging_repeats_it():
+    pictures = np.random.default_rng(0).random((3, 28, 28, 3), np.float32)
+    small = halve(pictures).numpy()
+    np.testing.assert_allclose(small[1, 5, 6], pictures[1, 10:12, 12:14].mean((0, 1)), rtol=1e-5)
+    np.testing.assert_allclose(halve(enlarge(small)), small, rtol=1e-6)

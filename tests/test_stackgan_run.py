@@ -1,0 +1,180 @@
+"""Runs of the StackGAN: what they leave, how they continue, what is drawn with them, and what is refused."""
+
+import shutil
+
+import imageio.v3 as iio
+import keras
+import numpy as np
+import pytest
+import stackgan_mnist
+from helpers import ROOT, SMALL_STACKGAN, STACKGAN, assert_refused, contents, run_script, start_script
+
+OUTPUTS, PLOTS = "outputs/stackgan", "plots/stackgan"
+NETWORKS = ("text_encoder", "stage1_generator", "stage2_generator")
+
+
+@pytest.fixture
+def copy_of_run(stackgan_run, tmp_path):
+    """A copy of the finished run's folder that a test may change."""
+    return shutil.copytree(stackgan_run, tmp_path / "run")
+
+
+def test_a_run_leaves_the_announced_files_and_no_others(stackgan_run):
+    drawn = ("text_encoder", "picture_encoder", *(f"stage{number}_{part}" for number in (1, 2) for part in (
+        "generator", "discriminator", "judge", "loss_curves", "conditions")), "walk")
+    assert set(contents(stackgan_run)) == {
+        "stdout", "stderr", *(f"{OUTPUTS}/epoch_{epoch:03d}.png" for epoch in range(4)),
+        *(f"{OUTPUTS}/{name}" for name in ("stackgan.gif", "history.csv", "settings.json", "checkpoint.npz")),
+        *(f"{OUTPUTS}/{name}.keras" for name in NETWORKS), *(f"{PLOTS}/{name}.png" for name in drawn)}
+    assert (stackgan_run / "stderr").read_text() == ""
+    stdout = (stackgan_run / "stdout").read_text()
+    for line in ("Encoder epoch 1/1", "Stage I, epoch 2/2", "Stage II, epoch 1/1", "Trained 2 epochs of Stage I and 1"):
+        assert line in stdout
+
+
+def test_the_history_has_a_numbered_row_of_finite_values_per_batch(stackgan_run):
+    path = stackgan_run / OUTPUTS / "history.csv"
+    assert path.read_text().startswith("epoch,batch," + ",".join(stackgan_mnist.HISTORY_COLUMNS) + "\n")
+    table = np.loadtxt(path, delimiter=",", skiprows=1)
+    assert np.isfinite(table).all()
+    np.testing.assert_array_equal(table[:, :2], [(epoch, batch) for epoch in (1, 2, 3) for batch in (1, 2, 3, 4)])
+
+
+def test_the_gif_holds_all_grids_from_the_untrained_one_on(stackgan_run):
+    frames = iio.imread(stackgan_run / OUTPUTS / "stackgan.gif")
+    grids = [iio.imread(stackgan_run / OUTPUTS / f"epoch_{epoch:03d}.png", mode="RGB") for epoch in range(4)]
+    assert len(frames) == 4 and len({grid.tobytes() for grid in grids}) == 4
+    for frame, grid in zip(frames, grids, strict=True):
+        assert frame.shape == grid.shape
+        assert np.abs(frame[..., :3].astype(int) - grid).mean() < 12  # of 255, for the GIF has fewer colours
+
+
+def test_the_networks_load_with_keras_alone(stackgan_run):
+    text_encoder, stage1, stage2 = (keras.models.load_model(stackgan_run / OUTPUTS / f"{name}.keras", safe_mode=True)
+                                    for name in NETWORKS)
+    sentence = text_encoder(stackgan_mnist.to_tokens(["a red seven"]))
+    zeros = keras.ops.zeros
+    rough = stage1([zeros((1, 100)), zeros((1, 64)), sentence])[0]
+    assert stage2([rough, zeros((1, 64)), sentence])[0].shape == (1, 28, 28, 3)
+
+
+@pytest.mark.parametrize("last_line", ["Stage I, epoch 1/2", "Stage I, epoch 2/2"])
+def test_a_run_killed_in_either_stage_ends_with_the_same_bytes(stackgan_run, tmp_path, last_line):
+    with start_script(SMALL_STACKGAN, tmp_path, script=STACKGAN) as process:
+        while not process.stdout.readline().startswith(last_line):
+            assert process.poll() is None, process.stderr.read()
+        process.kill()
+    with np.load(tmp_path / OUTPUTS / "checkpoint.npz") as checkpoint:
+        before = {name: checkpoint[name] for name in checkpoint.files}
+    status, stdout, stderr = run_script([*SMALL_STACKGAN, "--resume"], tmp_path, script=STACKGAN)
+    assert (status, stderr) == (0, "") and "Continuing after epoch" in stdout and "Training the text" not in stdout
+    with np.load(tmp_path / OUTPUTS / "checkpoint.npz") as checkpoint:
+        after = {name: checkpoint[name] for name in checkpoint.files}
+    with np.load(stackgan_run / OUTPUTS / "checkpoint.npz") as checkpoint:
+        for name, value in after.items():
+            assert name == "seconds" or value.tobytes() == checkpoint[name].tobytes(), name
+    timed = {f"{OUTPUTS}/checkpoint.npz", f"{OUTPUTS}/settings.json", "stdout", "stderr"}
+    left, expected = ({name: content for name, content in contents(folder).items() if name not in timed}
+                      for folder in (tmp_path, stackgan_run))
+    assert left.keys() == expected.keys()
+    assert not [name for name in left if left[name] != expected[name]]
+    # The last epoch trained Stage II alone: encoders and Stage I are what they were, bit for bit.
+    if last_line == "Stage I, epoch 2/2":
+        encoders = stackgan_mnist.build_text_encoder(), stackgan_mnist.build_picture_encoder()
+        frozen = sum(len(network.variables) for network in encoders)
+        frozen += 2 * len(stackgan_mnist.build_stage1_generator().variables)
+        frozen += sum(len(network.variables) for network in stackgan_mnist.build_discriminator(1))
+        same = [after[f"variable_{number:03d}"].tobytes() == before[f"variable_{number:03d}"].tobytes()
+                for number in range(frozen)]
+        assert all(same) and not all(before[name].tobytes() == after[name].tobytes() for name in after)
+
+
+# ---------------------------------------------------------------------------------------------------- drawing
+
+
+def test_sentences_are_drawn_in_both_stages_and_twice_the_same(forked_script, copy_of_run):
+    arguments = ["--generate", "a thick red seven leaning right on a yellow background", "یک یک قرمز", "--samples", "3"]
+    pictures = []
+    for seed in ("0", "0", "1"):
+        status, stdout, stderr = forked_script([*arguments, "--seed", seed], copy_of_run, STACKGAN)
+        assert (status, stderr) == (0, "") and "2 sentences, both stages, 3 samples each" in stdout
+        pictures.append(iio.imread(copy_of_run / OUTPUTS / "generated.png"))
+    assert (pictures[0] == pictures[1]).all() and (pictures[0] != pictures[2]).any()
+
+
+def test_a_file_of_sentences_becomes_arrays(forked_script, copy_of_run):
+    lines = ["a red seven", "یک یک قرمز", "the digit 3"]
+    (copy_of_run / "lines.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    status, _, stderr = forked_script(["--sentences", "lines.txt", "--samples", "2", "--arrays", "out.npz"],
+                                      copy_of_run, STACKGAN)
+    assert (status, stderr) == (0, "")
+    networks = stackgan_mnist.load_networks(copy_of_run / OUTPUTS)
+    with np.load(copy_of_run / "out.npz", allow_pickle=False) as arrays:
+        assert set(arrays.files) == {"stage1", "stage2", "sentences"} and arrays["sentences"].tolist() == lines
+        for name, side, pictures in zip(("stage1", "stage2"), (14, 28),
+                                        stackgan_mnist.draw_pictures(networks, lines, 2, 0), strict=True):
+            assert arrays[name].dtype == np.float32 and arrays[name].shape == (3, 2, side, side, 3)
+            assert np.abs(arrays[name]).max() <= 1
+            np.testing.assert_allclose(arrays[name], pictures, atol=1e-5)
+
+
+def test_a_walk_goes_from_one_sentence_to_the_other(forked_script, copy_of_run):
+    ends = ["a thin white one on black", "a thick blue eight"]
+    status, _, stderr = forked_script(["--walk", *ends], copy_of_run, STACKGAN)
+    assert (status, stderr) == (0, "")
+    assert (copy_of_run / OUTPUTS / "walk.png").is_file()
+
+
+# --------------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(("arguments", "word"), [
+    (["--generate", ""], "empty"), (["--generate", "a red sevn"], "seven"),
+    (["--generate", "a two", "a red seven on red"], "red ink on red"), (["--walk", "a two", "two three"], "two, three"),
+    (["--sentences", "lines.txt"], "--arrays"), (["--arrays", "out.npz"], "--sentences"),
+    (["--sentences", "none.txt", "--arrays", "out.npz"], "none.txt"),
+    (["--sentences", "empty.txt", "--arrays", "out.npz"], "empty"),
+    (["--sentences", "latin.txt", "--arrays", "out.npz"], "UTF-8"),
+    (["--sentences", "lines.txt", "--arrays", "out.npz"], "line 2"),
+    (["--sentences", "good.txt", "--arrays", "none/out.npz"], "none/out.npz"),
+    (["--sentences", "good.txt", "--arrays", "out.txt"], "out.txt"),
+    (["--generate", "a two", "--samples", "0"], "--samples"), (["--samples", "3"], "--generate"),
+    (["--batch-size", "3"], "--batch-size"), (["--batch-size", "300", "--train-size", "256"], "--batch-size"),
+    (["--kl-weight", "-1"], "--kl-weight"), (["--upsampling", "bilinear"], "--upsampling"),
+    (["--generator-learning-rate", "nan"], "--generator-learning-rate"),
+    ([*SMALL_STACKGAN, "--resume", "--kl-weight", "0.5"], "kl_weight: 0.1 there, 0.5 here"),
+    ([*SMALL_STACKGAN, "--resume", "--stage2-epochs", "2"], "stage2_epochs"),
+    (["--resume", "--output-dir", "none"], "no checkpoint"),
+    (["--generate", "a two", "--output-dir", "none"], "train first"),
+])
+def test_bad_input_gets_one_line_and_harms_nothing(forked_script, stackgan_run, tmp_path_factory, arguments, word):
+    folder = tmp_path_factory.getbasetemp() / "bad_input"
+    if not folder.exists():
+        shutil.copytree(stackgan_run, folder)
+        for name, content in (("empty.txt", b""), ("latin.txt", "é".encode("latin-1")), ("good.txt", b"a two\n"),
+                              ("lines.txt", "a two\na red tw\n".encode())):
+            (folder / name).write_bytes(content)
+    before = contents(folder)
+    assert_refused(forked_script(arguments, folder, STACKGAN), folder, before, word, script=STACKGAN)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("damage", ["missing", "halved", "foreign"])
+def test_networks_that_cannot_be_used_are_refused(forked_script, copy_of_run, name, damage):
+    path = copy_of_run / OUTPUTS / f"{name}.keras"
+    if damage == "missing":
+        path.unlink()
+    elif damage == "halved":
+        path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    else:
+        shutil.copy(ROOT / "outputs" / "generator.keras", path)
+    before = contents(copy_of_run)
+    assert_refused(forked_script(["--generate", "a two"], copy_of_run, STACKGAN), copy_of_run, before, f"{name}.keras",
+                   script=STACKGAN)
+
+
+def test_a_cgan_checkpoint_is_refused(forked_script, finished_run, copy_of_run):
+    shutil.copy(finished_run / "outputs" / "checkpoint.npz", copy_of_run / OUTPUTS / "checkpoint.npz")
+    before = contents(copy_of_run)
+    assert_refused(forked_script([*SMALL_STACKGAN, "--resume"], copy_of_run, STACKGAN), copy_of_run, before,
+                   "checkpoint.npz", script=STACKGAN)

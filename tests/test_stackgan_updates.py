@@ -1,0 +1,220 @@
+"""The StackGAN's networks and updates: shapes, upsampling, sentences of the training, and what each update changes."""
+
+import keras
+import numpy as np
+import pytest
+import stackgan_mnist
+import tensorflow as tf
+from helpers import bundled_arrays
+from mnist_gan.painting import NEVER_SEEN
+from mnist_gan.sentences import CHOICES, COLOURS, PHRASINGS_PER_DESCRIPTION, UNSAID, sentence_table, to_tokens
+
+SIZE = 16  # a batch
+UNSEEN = {(digit, COLOURS.index(ink)) for digit, ink in NEVER_SEEN}
+
+
+def start(*arguments):
+    """Build a training with small batches; its sentences have the embeddings of the untrained encoder."""
+    arrays = bundled_arrays(64)
+    settings = stackgan_mnist.parse_arguments(["--batch-size", str(SIZE), *arguments])
+    settings.train_size = 64
+    training = stackgan_mnist.build_training(settings, arrays["x_train"], arrays["y_train"].astype(np.int32))
+    training.embed_sentences()
+    return training
+
+
+def values(variables):
+    return [variable.numpy() for variable in variables]
+
+
+def equal(before, after):
+    return [np.array_equal(old, new) for old, new in zip(before, after, strict=True)]
+
+
+def train_batch(training, stage):
+    return training.stages[stage - 1].train_batch(tf.range(SIZE), tf.constant(0)).numpy()
+
+
+# --------------------------------------------------------------------------------- sentences of the training
+
+
+def said_in(rows):
+    """Return the descriptions (n, 5) of the sentences in `rows` of the table."""
+    shape = (CHOICES[0], *(choices + 1 for choices in CHOICES[1:]), PHRASINGS_PER_DESCRIPTION)
+    found = np.stack(np.unravel_index(np.asarray(rows), shape), axis=1)[:, :5]
+    unsaid = found == np.array((99, *CHOICES[1:]))
+    return np.where(unsaid, UNSAID, found)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """Descriptions of 3,000 painted pictures, the sentences about them and whether these say everything."""
+    arrays = bundled_arrays(3000)
+    data = stackgan_mnist.prepare_data(arrays["x_train"], arrays["y_train"].astype(np.int32))
+    _, uniform = stackgan_mnist.random_draws(0, 5)
+    _, descriptions = stackgan_mnist.paint_batch(data, tf.range(3000), uniform)
+    rows, complete = stackgan_mnist.phrase(descriptions, uniform, 2)
+    return descriptions, said_in(rows), complete.numpy()
+
+
+def test_sentences_are_true_of_their_pictures_and_leave_things_unsaid(batch):
+    true, said = batch[0].numpy(), batch[1]
+    unsaid = said == UNSAID
+    assert ((said == true) | unsaid).all() and not unsaid[:, 0].any()
+    np.testing.assert_array_equal(batch[2], ~unsaid.any(1))
+    np.testing.assert_allclose(unsaid[:, 1:].mean(0), 1 - 7 / 8 * 3 / 4, atol=0.03)
+    np.testing.assert_allclose(unsaid[:, 1:].all(1).mean(), 1 / 8 + 7 / 8 / 4**4, atol=0.02)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_wrong_sentences_are_wrong_and_the_hard_ones_in_one_attribute(batch, share):
+    _, uniform = stackgan_mnist.random_draws(0, 6)
+    true, said = batch[0].numpy(), said_in(stackgan_mnist.wrong_sentences(batch[0], share, uniform))
+    faults = (said != true) & (said != UNSAID)
+    assert (faults.sum(1) >= 1).all()
+    hard = faults[:round(share * len(faults))]
+    assert (hard.sum(1) == 1).all()
+    if share:
+        np.testing.assert_allclose(hard.mean(0), np.array([2, 1, 1, 1, 1]) / 6, atol=0.05)
+    easy = faults[round(share * len(faults)):]
+    assert (easy[:, 0] | (easy.sum(1) == 1)).all()
+
+
+def test_unseen_pairs_are_neither_painted_nor_said(batch):
+    _, uniform = stackgan_mnist.random_draws(0, 7)
+    wrong = said_in(stackgan_mnist.wrong_sentences(batch[0], 0.5, uniform))
+    for descriptions in (batch[0].numpy(), batch[1], wrong):
+        assert not UNSEEN & set(map(tuple, descriptions[:, :2].tolist()))
+
+
+# -------------------------------------------------------------------------------------------------- networks
+
+
+@pytest.mark.parametrize("upsampling", ["pixelshuffle", "transposed", "nearest"])
+def test_only_pixelshuffle_and_nearest_start_without_a_checkerboard(upsampling):
+    keras.utils.set_random_seed(0)
+    low = keras.Input((7, 7, 8))
+    high = keras.Model(low, stackgan_mnist.upsample(low, 4, upsampling))(np.random.default_rng(0).random((2, 7, 7, 8)))
+    assert high.shape == (2, 14, 14, 4)
+    blocks = high.numpy().reshape(2, 7, 2, 7, 2, 4)
+    within = np.abs(blocks - blocks[:, :, :1, :, :1]).max()
+    assert within == 0 if upsampling == "pixelshuffle" else within > 0
+
+
+def test_pictures_are_in_range_and_vary_with_noise_and_condition():
+    random = np.random.default_rng(0)
+    noise, epsilon, sentence = (tf.constant(random.standard_normal((4, dim), np.float32)) for dim in (100, 64, 64))
+    rough, mean, log_sigma = stackgan_mnist.build_stage1_generator()([noise, epsilon, sentence])
+    fine = stackgan_mnist.build_stage2_generator()([rough, epsilon, sentence])[0]
+    assert rough.shape == (4, 14, 14, 3) and fine.shape == (4, 28, 28, 3)
+    assert mean.shape == log_sigma.shape == (4, 64)
+    for pictures in (rough.numpy(), fine.numpy()):
+        assert -1 <= pictures.min() and pictures.max() <= 1 and pictures.std(0).min() > 0
+
+
+def test_without_condition_noise_epsilon_changes_nothing():
+    generator = stackgan_mnist.build_stage1_generator(condition_noise=0.0)
+    noise, sentence = np.ones((2, 100), np.float32), np.ones((2, 64), np.float32)
+    epsilon = np.random.default_rng(0).standard_normal((2, 64), np.float32)
+    pictures = generator([noise, epsilon, sentence])[0].numpy()
+    np.testing.assert_array_equal(pictures[0], pictures[1])
+    pictures = stackgan_mnist.build_stage1_generator()([noise, epsilon, sentence])[0].numpy()
+    assert (pictures[0] != pictures[1]).any()
+
+
+def test_the_text_encoder_hears_the_order_of_words():
+    keras.utils.set_random_seed(0)
+    encoder = stackgan_mnist.build_text_encoder()
+    one, other = encoder(to_tokens(["a red one on blue", "a blue one on red"])).numpy()
+    assert np.abs(one - other).max() > 0.01
+    np.testing.assert_allclose(np.linalg.norm([one, other], axis=1), 8, rtol=1e-5)
+
+
+def test_the_encoders_learn_to_match_real_digits_with_their_sentences():
+    arrays = bundled_arrays(3000)
+    settings = stackgan_mnist.parse_arguments(["--encoder-epochs", "8"])
+    keras.utils.set_random_seed(0)
+    encoders = stackgan_mnist.build_text_encoder(), stackgan_mnist.build_picture_encoder()
+    data = stackgan_mnist.prepare_data(arrays["x_train"], arrays["y_train"].astype(np.int32))
+    stackgan_mnist.train_encoders(*encoders, data, tf.constant(sentence_table(0)), settings)
+    _, uniform = stackgan_mnist.random_draws(0, 5)
+    pictures, _ = stackgan_mnist.paint_batch(data, tf.range(500), uniform)
+    described = [f"{ink} on {background}" for ink in COLOURS for background in COLOURS if ink != background]
+    sentences = encoders[0](to_tokens([f"a seven {text}" for text in described])).numpy()
+    found = (encoders[1](stackgan_mnist.halve(pictures)).numpy() @ sentences.T).argmax(1)
+    _, descriptions = stackgan_mnist.paint_batch(data, tf.range(500), uniform)
+    right = [f"{COLOURS[ink]} on {COLOURS[background]}" for ink, background in descriptions.numpy()[:, 1:3]]
+    # By chance 1 of 56 would be right.
+    assert np.mean([described[number] == text for number, text in zip(found, right, strict=True)]) > 0.15
+
+
+# --------------------------------------------------------------------------------------------------- updates
+
+
+@pytest.fixture(scope="module")
+def training():
+    return start()
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_a_stage_trains_all_its_own_weights_and_freezes_everything_else(training, stage):
+    own, other = training.stages[stage - 1], training.stages[2 - stage]
+    frozen = [*training.text_encoder.variables, *training.picture_encoder.variables, *other.variables]
+    trained = [variable for network in (own.generator, own.averaged_generator, own.look, own.judge)
+               for variable in network.trainable_variables]
+    frozen_before, trained_before = values(frozen), values(trained)
+    assert np.isfinite(train_batch(training, stage)).all()
+    assert all(equal(frozen_before, values(frozen)))
+    # A bias in front of BatchNormalization may rest, because it has no influence; all else must move.
+    moved = [variable.path for variable, same in zip(trained, equal(trained_before, values(trained)), strict=True)
+             if same and not variable.path.endswith("bias")]
+    assert not moved
+
+
+def test_the_kl_divergence_is_that_of_the_conditions():
+    training = start()
+    stage = training.stages[0]
+    normal, uniform = stackgan_mnist.random_draws(0, 0)
+    arrays = bundled_arrays(64)
+    data = stackgan_mnist.prepare_data(arrays["x_train"], arrays["y_train"].astype(np.int32))
+    _, descriptions = stackgan_mnist.paint_batch(data, tf.range(SIZE), uniform)
+    rows, _ = stackgan_mnist.phrase(descriptions, uniform, 2)
+    words = tf.gather(sentence_table(0), tf.concat([rows[:SIZE // 2]] * 2, 0))
+    _, mean, log_sigma = stage.generator([normal(0, SIZE, 100), normal(1, SIZE, 64), training.text_encoder(words)])
+    mean, sigma = mean.numpy().astype(float), np.exp(log_sigma.numpy().astype(float))
+    divergence = 0.5 * (mean**2 + sigma**2 - 1 - np.log(sigma**2))
+    assert train_batch(training, 1)[5] == pytest.approx(divergence.mean(), rel=1e-4)
+
+
+OPTIONS = [("--label-smoothing", "0.3"), ("--wrong-sentence-weight", "0.2"), ("--hard-share", "0"),
+           ("--kl-weight", "2"), ("--condition-noise", "0.5"), ("--matching-weight", "0"),
+           ("--mode-seeking-weight", "0"), ("--input-noise", "0"), ("--generator-learning-rate", "0.01"),
+           ("--discriminator-learning-rate", "0.01"), ("--averaging-decay", "0.1")]
+
+
+@pytest.fixture(scope="module")
+def learn():
+    """A function of command-line options: the variables of Stage I after a batch, without any compilation."""
+    arrays = bundled_arrays(64)
+    data = stackgan_mnist.prepare_data(arrays["x_train"], arrays["y_train"].astype(np.int32))
+    keras.utils.set_random_seed(0)
+    encoder = stackgan_mnist.build_picture_encoder()
+    embeddings = tf.Variable(tf.random.stateless_normal((len(sentence_table(0)), 64), (0, 0)))
+
+    def after_a_batch(*options):
+        settings = stackgan_mnist.parse_arguments(["--batch-size", str(SIZE), *options])
+        settings.train_size = 64
+        keras.utils.set_random_seed(0)
+        stage = stackgan_mnist.build_stage(1, settings, data, embeddings, encoder)
+        tf.config.run_functions_eagerly(True)
+        stage.train_batch(tf.range(SIZE), tf.constant(5))
+        tf.config.run_functions_eagerly(False)
+        return values(stage.variables)
+    return after_a_batch
+
+
+def test_every_option_changes_what_is_learnt_and_nothing_else_does(learn):
+    usual = learn()
+    assert all(equal(usual, learn()))
+    without_effect = [option for option, value in OPTIONS if all(equal(usual, learn(option, value)))]
+    assert not without_effect
