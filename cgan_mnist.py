@@ -44,7 +44,7 @@ def build_generator(latent_dim=100, embedding_range=0.05):
     to images (n, 28, 28, 1) in [-1, 1].
 
     The label's embedding, which starts uniform within ± `embedding_range`, is multiplied into the
-    noise; BatchNormalization has momentum 0.8. The defaults are those of the coursework's text and of Keras.
+    noise; BatchNormalization has momentum 0.8. The defaults are the usual length of the noise and Keras's start.
     """
     noise = keras.Input((latent_dim,), name="noise")
     label = keras.Input((), dtype="int32", name="label")
@@ -70,7 +70,7 @@ def build_discriminator(dropout=0.4, first_units=512):
     to the probability (n, 1) that the image is real, given the label.
 
     The label's embedding is multiplied into the flattened image; the first of the three Dense
-    layers has `first_units`. The defaults are those of the coursework's text.
+    layers has `first_units`. The defaults are those of the scripts that people copy.
     """
     image = keras.Input((SIDE, SIDE, 1), name="image")
     label = keras.Input((), dtype="int32", name="label")
