@@ -1,7 +1,8 @@
-"""Measure the speed of `cgan_mnist.py` on this machine, side by side with other ways to do the same.
+"""Measure the speed of both training scripts on this machine, side by side with other ways to do the same.
 
     python benchmark.py                    the training step, about 2 minutes
     python benchmark.py --whole-command    also the whole default command, about 10 minutes more
+    python benchmark.py --stackgan         the training steps of `stackgan_mnist.py` instead, about 4 minutes
 
 Shared machines change their speed from minute to minute. Every contender therefore takes its turn in
 every round, and the ratios of the medians are what to quote.
@@ -18,8 +19,10 @@ from pathlib import Path
 
 # Before Keras, because the package starts TensorFlow without its messages.
 import cgan_mnist as cgan
+import stackgan_mnist as stackgan
 from mnist_gan.command_line import one_line_errors, readable_time, run, whole_number
 from mnist_gan.mnist import DIGITS, PIXELS, load_data
+from mnist_gan.sentences import sentence_table
 
 import keras
 import numpy as np
@@ -95,14 +98,13 @@ def step_contender(settings, x_train, y_train, jit_compile):
     return (lambda step: training.train_batch(order, tf.constant(step))), training
 
 
-def eager_contender(settings, x_train, y_train):
-    """Return a function of the batch number: the same step without any compilation."""
-    compiled, _ = step_contender(settings, x_train, y_train, jit_compile=False)
-
+def uncompiled(contender):
+    """Return a function of the batch number that runs a compiled step, `contender`, without any compilation."""
     def train(step):
         tf.config.run_functions_eagerly(True)
-        compiled(step)
+        result = contender(step)
         tf.config.run_functions_eagerly(False)
+        return result
     return train
 
 
@@ -214,6 +216,20 @@ def torch_contender(settings, x_train, y_train):
     return train
 
 
+def stage_contender(stage, batch_size, x_train, y_train, jit_compile):
+    """Return a function of the batch number: the training step of Stage 1 or 2 of `stackgan_mnist.py`.
+
+    The sentences have random embeddings, since no time depends on what they say.
+    """
+    settings = stackgan.parse_arguments(["--batch-size", str(batch_size)])
+    settings.train_size = len(x_train)
+    embeddings = tf.Variable(tf.random.stateless_normal((len(sentence_table(0)), stackgan.SENTENCE_DIM), (0, 0)))
+    built = stackgan.build_stage(stage, settings, stackgan.prepare_data(x_train, y_train), embeddings,
+                                 stackgan.build_picture_encoder(), stackgan.build_stage1_generator(), jit_compile)
+    rows = tf.range(batch_size)
+    return lambda step: built.train_batch(rows, tf.constant(step))
+
+
 def time_side_by_side(contenders, rounds, seconds=0.5):
     """Return the median seconds per call of each of `contenders`, a dictionary from name to function.
 
@@ -286,7 +302,7 @@ def benchmark(settings):
     sizes = training.generator, training.discriminator, settings.batch_size, settings.batch_size // 2
     contenders = {matrix: matrix_contender(), "its matrix products": products_contender(*sizes), ours: step,
                   "without XLA": step_contender(defaults, x_train, y_train, jit_compile=False)[0],
-                  "uncompiled": eager_contender(defaults, x_train, y_train),
+                  "uncompiled": uncompiled(step_contender(defaults, x_train, y_train, jit_compile=False)[0]),
                   "classic Keras loop": classic_contender(defaults, x_train, y_train)}
     if torch:
         torch.set_num_threads(os.cpu_count())
@@ -316,17 +332,44 @@ its {batches:,} training steps alone
 peak resident memory of the command: {peak:.2f} GiB""")
 
 
+def benchmark_stackgan(settings):
+    """Measure and print the training steps of both stages of `stackgan_mnist.py`, compiled in each way and not."""
+    (x_train, y_train), _ = load_data()
+    x_train, y_train = x_train[:10_000], y_train[:10_000]
+    contenders = {}
+    for stage in (1, 2):
+        for name, jit_compile in (("with XLA", True), ("without XLA", False)):
+            contenders[f"Stage {'I' * stage} {name}"] = stage_contender(
+                stage, settings.batch_size, x_train, y_train, jit_compile)
+        contenders[f"Stage {'I' * stage} uncompiled"] = uncompiled(contenders[f"Stage {'I' * stage} without XLA"])
+    seconds = time_side_by_side(contenders, settings.rounds)
+    print(f"""
+{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, TensorFlow {tf.__version__}, \
+Keras {keras.__version__}
+Batch size {settings.batch_size}, medians over {settings.rounds} rounds in which all take turns.
+`stackgan_mnist.py` compiles Stage I with XLA and Stage II without.
+
+{'training step':<24}{'ms':>8}{'x ours':>9}""")
+    for name, value in seconds.items():
+        ours = seconds["Stage II without XLA" if name.startswith("Stage II ") else "Stage I with XLA"]
+        print(f"{name:<24}{1000 * value:>8.1f}{value / ours:>9.2f}")
+
+
 def parse_arguments(arguments=None):
     """Parse the command line (a list of strings; None means that of the process) into a namespace."""
     parser = one_line_errors(argparse.ArgumentParser(
-        description="Measure the training step of cgan_mnist.py beside its floor and its competitors.",
+        description="Measure the training step of cgan_mnist.py beside its floor and its competitors, or those of "
+                    "stackgan_mnist.py.",
         allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter))
-    parser.add_argument("--batch-size", type=whole_number(2, 10_000), metavar="N",
+    parser.add_argument("--batch-size", type=whole_number(4, 10_000), metavar="N",
                         default=cgan.parse_arguments([]).batch_size, help="images per update, for all contenders")
     parser.add_argument("--rounds", type=whole_number(1, 1000), default=20, metavar="N",
                         help="how often every contender takes its turn")
-    parser.add_argument("--whole-command", action="store_true",
-                        help="also run the whole default command and measure its time, its start and its memory")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--stackgan", action="store_true",
+                      help="measure the training steps of stackgan_mnist.py instead")
+    what.add_argument("--whole-command", action="store_true",
+                      help="also run the whole default command and measure its time, its start and its memory")
     parser.add_argument("--epochs", type=whole_number(1, 999), default=cgan.parse_arguments([]).epochs,
                         help="epochs of the whole command; few overrate its start")
     return parser.parse_args(arguments)
@@ -334,4 +377,4 @@ def parse_arguments(arguments=None):
 
 if __name__ == "__main__":
     options = parse_arguments()
-    raise SystemExit(run(lambda: benchmark(options)))
+    raise SystemExit(run(lambda: (benchmark_stackgan if options.stackgan else benchmark)(options)))

@@ -22,7 +22,7 @@ from types import SimpleNamespace
 # Before Keras, because the package starts TensorFlow without its messages.
 from mnist_gan.averaging import measure_statistics, update_average
 from mnist_gan.checkpoints import finite_values, load_checkpoint, require_checkpoint, restore, save_checkpoint
-from mnist_gan.command_line import (add_file_options, add_repetition_options, fraction_below, one_line_errors,
+from mnist_gan.command_line import (add_file_options, add_repetition_options, checked, fraction_below, one_line_errors,
                                     positive_number, readable_time, run, run_training, whole_number)
 from mnist_gan.diagrams import draw_graph
 from mnist_gan.errors import InputError
@@ -840,8 +840,8 @@ def parse_arguments(arguments=None):
     training.add_argument("--wrong-sentence-weight", type=fraction_below(1), default=0.5,
                           help="share of real pictures with a wrong sentence in what the discriminators learn to "
                                "reject, the rest being generated")
-    training.add_argument("--hard-share", type=fraction_below(1.001), default=0.5,
-                          help="share of the wrong sentences that are wrong about digit, thickness or slant alone")
+    training.add_argument("--hard-share", type=checked(float, lambda value: 0 <= value <= 1, "from 0 to 1"), default=0.5,
+                          help="share of the wrong sentences that are wrong about one attribute only")
     training.add_argument("--kl-weight", type=fraction_below(100), default=0.1,
                           help="weight of the KL divergence of the conditions from the standard normal distribution")
     training.add_argument("--condition-noise", type=fraction_below(10), default=1.0,

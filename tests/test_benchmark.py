@@ -6,7 +6,9 @@ import sys
 
 import benchmark
 import cgan_mnist
-from helpers import ROOT, clean_environment
+import numpy as np
+import stackgan_mnist
+from helpers import ROOT, bundled_arrays, clean_environment
 
 
 def test_multiply_adds_are_those_of_the_dense_layers():
@@ -32,3 +34,10 @@ def test_the_benchmark_prints_every_contender_relative_to_the_floor_and_to_ours(
     assert 0 < rows["its matrix products"][1] < 1.2  # but one short round is not exact
     assert rows["uncompiled"][1] > 1 and rows["classic Keras loop"][1] > 1
     assert not list(tmp_path.iterdir())
+
+
+def test_the_contender_of_a_stage_is_the_scripts_own_step():
+    arrays = bundled_arrays(64)
+    step = benchmark.uncompiled(benchmark.stage_contender(1, 4, arrays["x_train"], arrays["y_train"], False))
+    losses = step(0)
+    assert losses.shape == (len(stackgan_mnist.HISTORY_COLUMNS),) and np.isfinite(losses).all()

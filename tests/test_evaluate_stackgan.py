@@ -192,7 +192,7 @@ def test_evaluation_leaves_figures_and_pictures(scored):
                   "painted_classifier.keras"):
         assert words in stdout
     assert {str(path.relative_to(folder)) for path in folder.glob("*")} == {
-        "small.npz", "outputs", "plots", "both", "halved", "unjudged", "unset", "incomplete"}
+        "small.npz", "outputs", "plots", "both", "halved", "unjudged", "incomplete"}
 
 
 def test_a_second_evaluation_reuses_the_classifiers_and_repeats_every_figure(forked_script, scored):

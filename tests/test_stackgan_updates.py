@@ -171,8 +171,7 @@ def test_a_stage_trains_all_its_own_weights_and_freezes_everything_else(training
     assert not moved
 
 
-def test_the_kl_divergence_is_that_of_the_conditions():
-    training = start()
+def test_the_kl_divergence_is_that_of_the_conditions(training):
     stage = training.stages[0]
     normal, uniform = stackgan_mnist.random_draws(0, 0)
     arrays = bundled_arrays(64)
