@@ -699,7 +699,8 @@ def draw_sheet(labels, rows, title=None, sides=None):
     axes.set_xticks([])
     twins = [f"{label}\n({describe(read(label))})" if not label.isascii() else label for label in labels]
     texts = ["\n".join(line for part in twin.split("\n") for line in textwrap.wrap(part, 38)) for twin in twins]
-    axes.set_yticks((np.arange(len(labels)) + 0.5) * len(mosaic) / len(labels), texts, fontsize=10)
+    axes.set_yticks((np.arange(len(labels)) + 0.5) * len(mosaic) / len(labels), texts, fontsize=10,
+                    parse_math=False)  # a dollar is a dollar
     axes.tick_params(length=0)
     if sides:
         axes = axes.twinx()
@@ -707,7 +708,7 @@ def draw_sheet(labels, rows, title=None, sides=None):
         axes.set_yticks((np.arange(len(sides)) + 0.5) * len(mosaic) / len(sides), sides, fontsize=10)
         axes.tick_params(length=0)
     if title:
-        figure.suptitle(title, y=1 - 10 / (bottom + height + top), va="top", fontsize=14)
+        figure.suptitle(title, y=1 - 10 / (bottom + height + top), va="top", fontsize=14, parse_math=False)
     return figure
 
 
@@ -786,8 +787,9 @@ def walk(settings):
     """
     for sentence in settings.walk:
         read(sentence)
+    figure = draw_walk(load_networks(settings.output_dir), *settings.walk, settings.seed)
     path = open_folder(settings.output_dir) / "walk.png"
-    save_figure(path, draw_walk(load_networks(settings.output_dir), *settings.walk, settings.seed))
+    save_figure(path, figure)
     print(f"{path}: from '{settings.walk[0]}' to '{settings.walk[1]}', both stages")
 
 

@@ -95,8 +95,11 @@ BEFORE_A_BACKGROUND = ("on", "over", "against", "روی", "بر", "زمینه")
 def read(sentence):
     """Return the description, five whole numbers, of what a sentence in English or Persian says.
 
-    Raises InputError if the sentence is empty or too long, has unknown words, names no digit, or contradicts itself.
+    Raises InputError if the sentence is no text, empty or too long, has unknown words, names no digit, or contradicts
+    itself.
     """
+    if any("\ud800" <= letter <= "\udfff" for letter in sentence):  # what Python makes of undecodable bytes
+        raise InputError(f"{sentence!a} is not UTF-8 text: type it anew")
     words = normalize(sentence)
     if not words:
         raise InputError("a sentence is empty: say at least a digit, such as 'a red seven on white'")

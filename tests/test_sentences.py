@@ -1,4 +1,4 @@
-"""The grammar: what is written is read again, in both languages and any spelling, and what makes no sense is refused."""
+"""The grammar: what is written is read again in both languages and any spelling, and what makes no sense is refused."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_the_plainest_sentences_of_both_languages_are_twins(description):
 
 @pytest.mark.parametrize(("spelling", "same"), [
     ("A THICK Red seven,  on yellow!", "a thick red seven on yellow"),
-    ("an orange two", "a orange two"),
+    ("an orange two", "a orange two"), ("  a\t red\u00a0  seven ", "a red seven"), ("“A red (seven)”…", "a red seven"),
     ("the digit 7 in red", "the digit seven in red"),
     ("یک ۷ قرمز", "یک هفت قرمز"),
     ("يك هفت قرمز", "یک هفت قرمز"),
@@ -41,6 +41,7 @@ def test_the_plainest_sentences_of_both_languages_are_twins(description):
     ("یک هفت قرمز ضخیم روی زمینه زرد", "a thick red seven on a yellow background"),
     ("یک یک قرمز", "a red one"),
     ("یک قرمز", "a red one"),
+    ("يك هفت مشكي روي زمينه‌ي آبي", "یک هفت مشکی روی زمینه آبی"), ("یک ٤ قرمز", "a red four"),
     ("صفر آبی مایل به چپ", "a blue zero leaning left"),
 ])
 def test_spelling_and_language_do_not_matter(spelling, same):
@@ -59,6 +60,7 @@ def test_the_order_of_words_matters():
     ("a red blue seven", "red, blue"), ("seven on red on blue", "background"), ("a thin thick two", "thickness"),
     ("a two leaning left leaning right", "slant"), ("a red seven on red", "red ink on red"),
     ("یک هفت قرمز روی زمینه سرخ", "red ink on red"), ("42", "not known"), ("a " * 30 + "seven", "31 words"),
+    ("a red seven \udcff", "not UTF-8"),
 ])
 def test_what_makes_no_sense_is_refused_in_one_line(sentence, words):
     with pytest.raises(InputError) as refusal:
