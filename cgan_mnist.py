@@ -94,15 +94,24 @@ def build_discriminator(dropout=0.4, first_units=512):
 HISTORY_COLUMNS = ("d_loss_real", "d_loss_fake", "d_loss", "g_loss", "d_probability_real", "d_probability_fake")
 
 
-def build_training(settings, x_train, y_train, jit_compile=True):
+def build_networks(settings):
+    """Return a new generator, another of its kind for the average of its weights, and a discriminator."""
+    return (build_generator(settings.latent_dim, settings.embedding_range),
+            build_generator(settings.latent_dim, settings.embedding_range),
+            build_discriminator(settings.dropout, settings.discriminator_units))
+
+
+def build_training(settings, x_train, y_train, jit_compile=True, networks=build_networks):
     """Build both networks, their optimizers and the compiled training step.
 
     `settings` comes from `parse_arguments`; `x_train` is uint8 (n, 28, 28), `y_train` int32 (n,).
     `jit_compile` compiles the step with XLA, which fuses whatever is not a matrix product.
+    `networks` is a function like `build_networks`, for networks other than those of this script.
 
     Returns a namespace with
 
     - `generator`, `averaged_generator`, `discriminator`: the networks;
+    - `generator_optimizer`, `discriminator_optimizer`: their optimizers;
     - `variables`: all that must be kept to continue bit for bit, random states included;
     - `train_on_real(rows)`: update the discriminator on the training images `rows`, int32 (batch_size,);
     - `train_on_generated(rows, step)`: update the discriminator on images generated for batch number
@@ -116,10 +125,8 @@ def build_training(settings, x_train, y_train, jit_compile=True):
     and the discriminator would stay untrained, with no more than a warning.
     """
     keras.utils.set_random_seed(settings.seed)  # the initial weights and the dropout masks
-    generator = build_generator(settings.latent_dim, settings.embedding_range)
-    averaged_generator = build_generator(settings.latent_dim, settings.embedding_range)
+    generator, averaged_generator, discriminator = networks(settings)
     averaged_generator.set_weights(generator.get_weights())
-    discriminator = build_discriminator(settings.dropout, settings.discriminator_units)
     generator_optimizer = keras.optimizers.Adam(settings.generator_learning_rate, beta_1=0.5)
     discriminator_optimizer = keras.optimizers.Adam(settings.discriminator_learning_rate, beta_1=0.5)
     generator_optimizer.build(generator.trainable_variables)
@@ -200,6 +207,7 @@ def build_training(settings, x_train, y_train, jit_compile=True):
 
     return SimpleNamespace(
         generator=generator, averaged_generator=averaged_generator, discriminator=discriminator,
+        generator_optimizer=generator_optimizer, discriminator_optimizer=discriminator_optimizer,
         variables=[variable for part in (generator, averaged_generator, discriminator,
                                          generator_optimizer, discriminator_optimizer)
                    for variable in part.variables],
