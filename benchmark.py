@@ -21,7 +21,7 @@ from pathlib import Path
 import cgan_mnist as cgan
 import stackgan_mnist as stackgan
 from mnist_gan.command_line import one_line_errors, readable_time, run, whole_number
-from mnist_gan.mnist import DIGITS, PIXELS, load_data
+from mnist_gan.mnist import DIGITS, PIXELS, SIDE, load_data
 from mnist_gan.sentences import sentence_table
 
 import keras
@@ -169,7 +169,9 @@ def torch_contender(settings, x_train, y_train):
     latent_dim, size = settings.latent_dim, settings.batch_size
     generator, averaged = (Conditional(
         latent_dim, *hidden(latent_dim, 256, normalized(256)), *hidden(256, 512, normalized(512)),
-        *hidden(512, 1024, normalized(1024)), nn.Linear(1024, PIXELS), nn.Tanh()) for _ in range(2))
+        *hidden(512, 1024, normalized(1024)), nn.Linear(1024, PIXELS), nn.Unflatten(1, (1, SIDE, SIDE)),
+        *(nn.AvgPool2d(3, 1, 1, count_include_pad=False) for _ in range(settings.smoothing)), nn.Tanh())
+        for _ in range(2))
     discriminator = Conditional(
         PIXELS, *hidden(PIXELS, settings.discriminator_units, nn.Identity()),
         *hidden(settings.discriminator_units, 512, nn.Dropout(settings.dropout)),
@@ -181,7 +183,7 @@ def torch_contender(settings, x_train, y_train):
     weight, half = settings.wrong_label_weight, size // 2
 
     def distances(batch):
-        return (batch[:half] - batch[-half:]).abs().mean(1)
+        return (batch[:half] - batch[-half:]).abs().flatten(1).mean(1)
 
     def loss(logits, target):
         return nn.functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
@@ -201,7 +203,7 @@ def torch_contender(settings, x_train, y_train):
             generated = generator(noise, wanted)
         generator.train()
         wrong = (right[:half] + torch.randint(1, DIGITS, (half,))) % DIGITS
-        logits = discriminator(torch.cat([generated, real[:half].flatten(1)]), torch.cat([wanted, wrong]))
+        logits = discriminator(torch.cat([generated.flatten(1), real[:half].flatten(1)]), torch.cat([wanted, wrong]))
         update(optimizers[0], (1 - weight) * loss(logits[:size], 0.0) + weight * loss(logits[size:], 0.0))
         noise, wanted = torch.randn(size, latent_dim), torch.randint(DIGITS, (size,))
         wanted = torch.cat([wanted[:-half], wanted[:half]])

@@ -39,12 +39,12 @@ from keras import layers
 # ------------------------------------------------------------------------------------------- networks
 
 
-def build_generator(latent_dim=100, embedding_range=0.05):
+def build_generator(latent_dim=100, embedding_range=0.05, smoothing=0):
     """Build the generator: noise (n, latent_dim), standard normal, and label (n,), integers 0..9,
     to images (n, 28, 28, 1) in [-1, 1].
 
-    The label's embedding, which starts uniform within ± `embedding_range`, is multiplied into the
-    noise; BatchNormalization has momentum 0.8. The defaults are the usual length of the noise and Keras's start.
+    The label's embedding, which starts uniform within ± `embedding_range`, is multiplied into the noise. `smoothing`
+    times, every pixel becomes the mean of itself and its neighbours before the tanh. The defaults are usual values.
     """
     noise = keras.Input((latent_dim,), name="noise")
     label = keras.Input((), dtype="int32", name="label")
@@ -60,8 +60,12 @@ def build_generator(latent_dim=100, embedding_range=0.05):
     x = layers.Dense(1024)(x)
     x = layers.LeakyReLU(negative_slope=0.2)(x)
     x = layers.BatchNormalization(momentum=0.8)(x)
-    x = layers.Dense(PIXELS, activation="tanh")(x)
-    image = layers.Reshape((SIDE, SIDE, 1), name="image")(x)
+    x = layers.Dense(PIXELS)(x)
+    x = layers.Reshape((SIDE, SIDE, 1))(x)
+    # Neighbours share what they are made of, so that single pixels do not stand out as specks; the tanh sharpens again.
+    for _ in range(smoothing):
+        x = layers.AveragePooling2D(3, strides=1, padding="same")(x)
+    image = layers.Activation("tanh", name="image")(x)
     return keras.Model([noise, label], image, name="generator")
 
 
@@ -96,8 +100,7 @@ HISTORY_COLUMNS = ("d_loss_real", "d_loss_fake", "d_loss", "g_loss", "d_probabil
 
 def build_networks(settings):
     """Return a new generator, another of its kind for the average of its weights, and a discriminator."""
-    return (build_generator(settings.latent_dim, settings.embedding_range),
-            build_generator(settings.latent_dim, settings.embedding_range),
+    return (*(build_generator(settings.latent_dim, settings.embedding_range, settings.smoothing) for _ in range(2)),
             build_discriminator(settings.dropout, settings.discriminator_units))
 
 
@@ -220,7 +223,7 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
 # What a checkpoint must share with the run that continues it; everything else may differ.
 RESUMED_SETTINGS = ("batch_size", "latent_dim", "generator_learning_rate", "discriminator_learning_rate", "dropout",
                     "discriminator_units", "label_smoothing", "wrong_label_weight", "mode_seeking_weight",
-                    "embedding_range", "averaging_decay", "seed", "train_size", "data_crc32")
+                    "embedding_range", "smoothing", "averaging_decay", "seed", "train_size", "data_crc32")
 
 
 def recalibrate(generator, seed):
@@ -304,8 +307,7 @@ def write_results(settings, record, training, history, seconds, outputs, plots):
 Trained {settings.epochs} epochs in {readable_time(seconds)}. What the run left:
   {outputs / "cgan.gif"}: the digits forming, epoch by epoch
   {grid_path(outputs, 1)} ... {grid_path(outputs, settings.epochs).name}: the same, one grid per epoch
-  {plots / "loss_curves.png"}: the losses of both networks
-  {plots / "discriminator_output.png"}: what the discriminator says of real and generated images
+  {plots / "loss_curves.png"}, {plots / "discriminator_output.png"}: the training in curves
   {plots / "generator.png"}, {plots / "discriminator.png"}: the networks
   {outputs / "history.csv"}: the numbers behind the curves
   {outputs / "settings.json"}: the settings and versions of this run
@@ -316,9 +318,8 @@ Trained {settings.epochs} epochs in {readable_time(seconds)}. What the run left:
 def train(settings):
     """Train as `settings` from `parse_arguments` say and write everything that a run leaves.
 
-    Raises InputError for input that cannot be used, before any training; FloatingPointError when a
-    loss or a weight is no longer finite; OSError when a file cannot be written. The checkpoint of
-    the last finished epoch stays as it is in each case.
+    Raises InputError for input that cannot be used, before any training; FloatingPointError when a loss or a weight is
+    no longer finite; OSError when a file cannot be written. The last checkpoint stays as it is in each case.
     """
     x_train, y_train = load_training_images(settings.data, settings.train_size, settings.batch_size)
     settings.train_size = len(x_train)
@@ -396,7 +397,7 @@ def parse_arguments(arguments=None):
                           help="full passes over the training images")
     training.add_argument("--batch-size", type=whole_number(2, 10**6), default=64,
                           help="images per update; larger is faster per image but updates less often")
-    training.add_argument("--latent-dim", type=whole_number(1, 10**4), default=200,
+    training.add_argument("--latent-dim", type=whole_number(1, 10**4), default=100,
                           help="length of the noise vector from which a digit is generated")
     training.add_argument("--generator-learning-rate", type=positive_number, default=3e-4,
                           help="step size of Adam for the generator")
@@ -409,18 +410,18 @@ def parse_arguments(arguments=None):
     training.add_argument("--label-smoothing", type=fraction_below(0.5), default=0.1,
                           help="how far below 1 the discriminator's target for real images is (one-sided)")
     training.add_argument("--wrong-label-weight", type=fraction_below(1), default=0.1,
-                          help="share of real images with a wrong label in what the discriminator learns to "
-                               "reject, the rest being generated; 0 trains on generated images alone")
+                          help="share of real images with a wrong label in what the discriminator learns to reject, "
+                               "the rest being generated")
     training.add_argument("--mode-seeking-weight", type=fraction_below(100), default=0.15,
-                          help="weight of the term that makes the generator draw a digit in different ways "
-                               "from different noise; 0 for none")
+                          help="weight of the term that makes other noise give another image; 0 for none")
     training.add_argument("--embedding-range", type=positive_number, default=1.0,
-                          help="the generator's label embedding starts uniform within ± this; Keras's own "
-                               "default of 0.05 covers fewer of the ways in which digits are written")
+                          help="the generator's label embedding starts uniform within ± this (Keras: 0.05)")
+    training.add_argument("--smoothing", type=whole_number(0, 9), default=1,
+                          help="how often the generator averages every pixel with its neighbours before the tanh, "
+                               "against specks; 0 for never")
     training.add_argument("--averaging-decay", type=fraction_below(1), default=0.9998,
-                          help="decay per batch of the running average of the generator's weights that "
-                               "pictures and files show; in batch n it is n / (n + 3) as long as that is "
-                               "less; 0 shows the last weights")
+                          help="decay per batch of the running average of the generator's weights that pictures and "
+                               "files show, in batch n at most n / (n + 3); 0 shows the last weights")
     add_repetition_options(training)
     add_file_options(parser, "outputs", "plots")
     mode = parser.add_argument_group("other than training from the start").add_mutually_exclusive_group()

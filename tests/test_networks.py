@@ -16,7 +16,9 @@ def describe(network):
                "LeakyReLU": lambda layer: pytest.approx(layer.negative_slope),
                "BatchNormalization": lambda layer: layer.momentum,
                "Dropout": lambda layer: layer.rate,
-               "Reshape": lambda layer: layer.target_shape}
+               "Reshape": lambda layer: layer.target_shape,
+               "AveragePooling2D": lambda layer: (layer.pool_size, layer.strides, layer.padding),
+               "Activation": lambda layer: layer.activation.__name__}
     return [(type(layer).__name__, details.get(type(layer).__name__, lambda layer: None)(layer))
             for layer in network.layers]
 
@@ -43,9 +45,9 @@ def images():
     return np.random.default_rng(0).uniform(-1, 1, (10, 28, 28, 1)).astype(np.float32)
 
 
-@pytest.mark.parametrize("latent_dim", [100, 7])
-def test_the_generator_is_built_layer_by_layer_as_described(latent_dim):
-    network = cgan_mnist.build_generator(latent_dim)
+@pytest.mark.parametrize(("latent_dim", "smoothing"), [(100, 1), (7, 0), (7, 2)])
+def test_the_generator_is_built_layer_by_layer_as_described(latent_dim, smoothing):
+    network = cgan_mnist.build_generator(latent_dim, smoothing=smoothing)
     layers = describe(network)
     assert sorted(layers[:3]) == [("Embedding", (10, latent_dim)), ("InputLayer", ("label", (None,))),
                                   ("InputLayer", ("noise", (None, latent_dim)))]
@@ -54,7 +56,8 @@ def test_the_generator_is_built_layer_by_layer_as_described(latent_dim):
         ("Dense", (256, "linear")), ("LeakyReLU", 0.2), ("BatchNormalization", 0.8),
         ("Dense", (512, "linear")), ("LeakyReLU", 0.2), ("BatchNormalization", 0.8),
         ("Dense", (1024, "linear")), ("LeakyReLU", 0.2), ("BatchNormalization", 0.8),
-        ("Dense", (784, "tanh")), ("Reshape", (28, 28, 1))]
+        ("Dense", (784, "linear")), ("Reshape", (28, 28, 1)),
+        *[("AveragePooling2D", ((3, 3), (1, 1), "same"))] * smoothing, ("Activation", "tanh")]
     assert [tensor.name for tensor in network.inputs] == ["noise", "label"]
     assert network.input_shape == [(None, latent_dim), (None,)] and network.output_shape == (None, 28, 28, 1)
 
