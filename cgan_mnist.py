@@ -23,6 +23,8 @@ from mnist_gan.checkpoints import finite_values, load_checkpoint, require_checkp
 from mnist_gan.command_line import (add_file_options, add_repetition_options, digit_string, fraction_below,
                                     one_line_errors, positive_number, readable_time, run, run_training, whole_number)
 from mnist_gan.diagrams import draw_network
+from mnist_gan.distribution import (compile_step, is_chief, own_pairs, own_part, replicas, require_agreement,
+                                    synchronize)
 from mnist_gan.errors import InputError
 from mnist_gan.files import locked_folders, open_folder
 from mnist_gan.history import draw_curves, draw_losses, write_history
@@ -134,29 +136,33 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
     discriminator_optimizer = keras.optimizers.Adam(settings.discriminator_learning_rate, beta_1=0.5)
     generator_optimizer.build(generator.trainable_variables)
     discriminator_optimizer.build(discriminator.trainable_variables)
-    cross_entropy = keras.losses.BinaryCrossentropy()
     x_train, y_train = tf.constant(x_train), tf.constant(y_train)
-    batch_size = settings.batch_size
+    synchronize(generator)
+    batch_size, size = settings.batch_size, settings.batch_size // replicas()  # of all devices and of this one
 
     def draw(step, stream):
         """Draw noise and labels that depend on nothing but the seed, the batch number and the stream."""
         noise = tf.random.stateless_normal((batch_size, settings.latent_dim), (settings.seed, 5 * step + stream))
         labels = tf.random.stateless_uniform((batch_size,), (settings.seed, 5 * step + stream + 1),
                                              maxval=DIGITS, dtype=tf.int32)
-        return noise, labels
+        return own_pairs(noise), own_pairs(labels)
 
     def real_images(rows):
         return scale_images(tf.gather(x_train, rows)), tf.gather(y_train, rows)
 
+    def cross_entropy(targets, probability):
+        return tf.reduce_mean(keras.losses.binary_crossentropy(targets, probability))
+
     def train_discriminator(images, labels, target, wrong_label_weight=0.0):
-        """Update the discriminator; whatever follows the first `batch_size` rows has a wrong label."""
+        """Update the discriminator; whatever follows the first `size` rows has a wrong label."""
         with tf.GradientTape() as tape:
             probability = discriminator([images, labels], training=True)
-            right, wrong = probability[:batch_size], probability[batch_size:]
-            loss = objective = cross_entropy(tf.fill((batch_size, 1), target), right)
+            right, wrong = probability[:size], probability[size:]
+            loss = objective = cross_entropy(tf.fill((size, 1), target), right)
             if wrong_label_weight:
                 rejection = cross_entropy(tf.zeros_like(wrong), wrong)
                 objective = (1.0 - wrong_label_weight) * loss + wrong_label_weight * rejection
+            objective /= replicas()  # because the optimizers add up the gradients of all devices
         variables = discriminator.trainable_variables
         discriminator_optimizer.apply(tape.gradient(objective, variables), variables)
         return loss, tf.reduce_mean(right)
@@ -172,16 +178,16 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
         if settings.wrong_label_weight:
             # Real images with a wrong label are to be rejected, too, so that the discriminator has to compare
             # image and label (Reed et al. 2016, Generative Adversarial Text to Image Synthesis, section 4.2).
-            other_images, right_labels = real_images(rows[:batch_size // 2])
-            shift = tf.random.stateless_uniform(right_labels.shape, (settings.seed, 5 * step + 4),
+            other_images, right_labels = real_images(rows[:size // 2])
+            shift = tf.random.stateless_uniform((batch_size // 2,), (settings.seed, 5 * step + 4),
                                                 minval=1, maxval=DIGITS, dtype=tf.int32)
             images = tf.concat([images, other_images], 0)
-            labels = tf.concat([labels, (right_labels + shift) % DIGITS], 0)
+            labels = tf.concat([labels, (right_labels + own_part(shift)) % DIGITS], 0)
         return train_discriminator(images, labels, 0.0, settings.wrong_label_weight)
 
     def train_generator(step):
         noise, labels = draw(step, 2)
-        half = batch_size // 2
+        half = size // 2
         if settings.mode_seeking_weight:
             labels = tf.concat([labels[:-half], labels[:half]], 0)  # the two halves draw the same digits
 
@@ -191,18 +197,19 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
         variables = generator.trainable_variables
         with tf.GradientTape() as tape:
             images = generator([noise, labels], training=True)
-            loss = objective = cross_entropy(tf.ones((batch_size, 1)), discriminator([images, labels], training=True))
+            loss = objective = cross_entropy(tf.ones((size, 1)), discriminator([images, labels], training=True))
             if settings.mode_seeking_weight:
                 # Other noise should give another image of the digit (Mao et al. 2019, Mode Seeking Generative
                 # Adversarial Networks for Diverse Image Synthesis, https://arxiv.org/abs/1903.05628).
                 sameness = distances(noise) / (distances(images) + 1e-3)  # 1e-3 for identical images
                 objective += settings.mode_seeking_weight * tf.reduce_mean(sameness)
+            objective /= replicas()
         generator_optimizer.apply(tape.gradient(objective, variables), variables)
         update_average(averaged_generator, generator, settings.averaging_decay, step)
         return loss
 
-    @tf.function(jit_compile=jit_compile, autograph=False)
     def train_batch(rows, step):
+        rows = own_pairs(rows)
         loss_real, probability_real = train_on_real(rows)
         loss_fake, probability_fake = train_on_generated(rows, step)
         g_loss = train_generator(step)
@@ -215,7 +222,7 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
                                          generator_optimizer, discriminator_optimizer)
                    for variable in part.variables],
         train_on_real=train_on_real, train_on_generated=train_on_generated, train_generator=train_generator,
-        train_batch=train_batch)
+        train_batch=compile_step(train_batch, jit_compile))
 
 
 # ------------------------------------------------------------------------------------------- training
@@ -279,12 +286,13 @@ def train_epochs(settings, record, x_train, y_train, outputs):
         recalibrate(training.averaged_generator, settings.seed)
         values = finite_values(training.variables, epoch + 1)
         epoch, history = epoch + 1, np.concatenate([history, rows])
-        images = generate_images(training.averaged_generator, np.tile(np.arange(DIGITS), 10), settings.seed)
-        save_figure(grid_path(outputs, epoch), draw_grid(images, range(DIGITS), f"Epoch {epoch}"))
-        write_history(outputs / "history.csv", HISTORY_COLUMNS, history, epoch)
         seconds += time.perf_counter() - started
-        # Last, so that whatever a checkpoint counts as finished is already on the disk.
-        save_checkpoint(checkpoint, record, epoch, seconds, history, values)
+        if is_chief():
+            images = generate_images(training.averaged_generator, np.tile(np.arange(DIGITS), 10), settings.seed)
+            save_figure(grid_path(outputs, epoch), draw_grid(images, range(DIGITS), f"Epoch {epoch}"))
+            write_history(outputs / "history.csv", HISTORY_COLUMNS, history, epoch)
+            # Last, so that whatever a checkpoint counts as finished is already on the disk.
+            save_checkpoint(checkpoint, record, epoch, seconds, history, values)
         if not sys.stdout.isatty():
             print(f"Epoch {epoch}/{settings.epochs}: d_loss {rows[:, 2].mean():.4f}, g_loss {rows[:, 3].mean():.4f}, "
                   f"{time.perf_counter() - started:.1f} s, "
@@ -324,12 +332,14 @@ def train(settings):
     x_train, y_train = load_training_images(settings.data, settings.train_size, settings.batch_size)
     settings.train_size = len(x_train)
     record = record_settings(settings, x_train, y_train)
+    require_agreement(record)
     outputs, plots = Path(settings.output_dir), Path(settings.plots_dir)
     if settings.resume:
         require_checkpoint(outputs / "checkpoint.npz")
-    with locked_folders(outputs, plots):
+    with locked_folders(*(outputs, plots) if is_chief() else ()):
         training, history, seconds = train_epochs(settings, record, x_train, y_train, outputs)
-        write_results(settings, record, training, history, seconds, outputs, plots)
+        if is_chief():
+            write_results(settings, record, training, history, seconds, outputs, plots)
 
 
 # ------------------------------------------------------------------------------------------- pictures

@@ -25,6 +25,8 @@ from mnist_gan.checkpoints import finite_values, load_checkpoint, require_checkp
 from mnist_gan.command_line import (add_file_options, add_repetition_options, checked, fraction_below, one_line_errors,
                                     positive_number, readable_time, run, run_training, whole_number)
 from mnist_gan.diagrams import draw_graph
+from mnist_gan.distribution import (compile_step, is_chief, own_pairs, own_part, replicas, require_agreement,
+                                    synchronize)
 from mnist_gan.errors import InputError
 from mnist_gan.files import locked_folders, open_folder, write_whole
 from mnist_gan.history import draw_curves, draw_losses, write_history
@@ -313,9 +315,9 @@ def similarities(pictures, sentences):
     return SIMILARITY_SCALE * tf.matmul(pictures, sentences, transpose_b=True)
 
 
-def choose_own(scores):
-    """Return the cross-entropies (..., n) of choosing the own column in each row of `scores` (..., n, n) by softmax."""
-    own = tf.broadcast_to(tf.range(tf.shape(scores)[-1]), tf.shape(scores)[:-1])
+def choose_own(scores, own):
+    """Return the cross-entropies (..., n) of choosing the column `own` (n,) in each row of `scores` (..., n, m)."""
+    own = tf.broadcast_to(own, tf.shape(scores)[:-1])
     return tf.nn.sparse_softmax_cross_entropy_with_logits(own, scores)
 
 
@@ -339,7 +341,7 @@ def train_encoders(text_encoder, picture_encoder, data, table, settings):
         words = tf.gather(table, phrase(descriptions, uniform, 2)[0])
         with tf.GradientTape() as tape:
             scores = similarities(picture_encoder(halve(pictures), training=True), text_encoder(words, training=True))
-            loss = tf.reduce_mean(choose_own(scores) + choose_own(tf.transpose(scores))) / 2
+            loss = tf.reduce_mean(choose_own(scores, tf.range(size)) + choose_own(tf.transpose(scores), tf.range(size))) / 2
         optimizer.apply(tape.gradient(loss, variables), variables)
         return loss
 
@@ -387,7 +389,9 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
     generator_optimizer.build(generator_variables)
     discriminator_optimizer.build(discriminator_variables)
     mode_seeking_weight = settings.mode_seeking_weight if stage == 1 else 0.0  # Stage II has no noise
-    size, half = settings.batch_size, settings.batch_size // 2
+    synchronize(generator, look, judge)
+    size = settings.batch_size // replicas()  # of one device's share
+    half = size // 2
 
     def generator_inputs(sentence, normal):
         """Return what a generator needs beside the sentence, from the streams 0 to 3."""
@@ -410,17 +414,26 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
     def distances(batch):
         return tf.reduce_mean(tf.reshape(tf.abs(batch[:half] - batch[-half:]), (half, -1)), axis=1)
 
-    # XLA makes Dense layers faster and convolutions slower.
-    @tf.function(jit_compile=stage == 1 if jit_compile is None else jit_compile, autograph=False)
     def train_batch(rows, step):
-        normal, uniform = random_draws(settings.seed, step)
+        normal_for_all, uniform = random_draws(settings.seed, step)
+
+        def normal(stream, rows, *shape):
+            """Draw this device's share, rows (n, ...), of what is drawn for all."""
+            drawn = normal_for_all(stream, rows * replicas(), *shape)
+            return tf.concat([own_pairs(batch) for batch in tf.split(drawn, rows // size)], 0)
+
         pictures, descriptions = paint_batch(data, rows, uniform)
         real = halve(pictures) if stage == 1 else pictures
         rows_of_sentences, complete = phrase(descriptions, uniform, 2)
-        right = tf.gather(embeddings, rows_of_sentences)
+        right = every = tf.gather(embeddings, rows_of_sentences)
         wrong = tf.gather(embeddings, wrong_sentences(descriptions, settings.hard_share, uniform))
-        # For mode seeking, the second half of the batch repeats the sentences of the first.
+        real, right, wrong = map(own_pairs, (real, right, wrong))
+        # For mode seeking, the second half of the batch repeats the sentences of the first. Equal sentences are not
+        # among those out of which a picture's own is to be found.
         asked = tf.concat([right[:-half], right[:half]], 0) if mode_seeking_weight else right
+        candidates, own_rows = (every[:rows.shape[0] // 2], own_part) if mode_seeking_weight else (every, own_pairs)
+        share = tf.cast(complete[:candidates.shape[0]], tf.float32)
+        share = own_rows(share / tf.maximum(tf.reduce_sum(share), 1.0))
 
         def blur(batch, stream):
             # Instance noise (Sonderby et al. 2017, https://arxiv.org/abs/1610.04490): exact colours alone would
@@ -442,6 +455,7 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
                 loss_wrong = cross_entropy(0.0, logits[-size:])
                 objective = (loss_real + (1.0 - settings.wrong_sentence_weight) * loss_generated
                              + settings.wrong_sentence_weight * loss_wrong)
+                objective /= replicas()  # because the optimizers add up the gradients of all devices
             gradients = tape.gradient(objective, discriminator_variables)
             discriminator_optimizer.apply(gradients, discriminator_variables)
 
@@ -453,17 +467,17 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
             # Xu et al. 2018, https://arxiv.org/abs/1711.10485, section 3.2.
             seen = picture_encoder(generated if stage == 1 else halve(generated), training=False)
             # Pictures of sentences that leave something unsaid stay free: they would be drawn towards what is typical.
-            if mode_seeking_weight:  # equal sentences are not among one another
-                complete = complete[:half]
-                scores = tf.stack([similarities(seen[:half], asked[:half]), similarities(seen[-half:], asked[:half])])
+            if mode_seeking_weight:
+                scores = tf.stack([similarities(part, candidates) for part in (seen[:half], seen[-half:])])
             else:
-                scores = similarities(seen, asked)
-            share = tf.cast(complete, tf.float32) / tf.maximum(tf.reduce_sum(tf.cast(complete, tf.float32)), 1.0)
-            matching = tf.reduce_sum(share * tf.reduce_mean(tf.reshape(choose_own(scores), (-1, share.shape[0])), 0))
+                scores = similarities(seen, candidates)
+            surprises = choose_own(scores, own_rows(tf.range(candidates.shape[0])))
+            matching = replicas() * tf.reduce_sum(share * tf.reduce_mean(tf.reshape(surprises, (-1, share.shape[0])), 0))
             objective = g_loss + settings.kl_weight * kl + settings.matching_weight * matching
             if mode_seeking_weight:  # Mao et al. 2019, https://arxiv.org/abs/1903.05628, as in `cgan_mnist.py`
                 sameness = distances(inputs[0]) / (distances(generated) + 1e-2)
                 objective += mode_seeking_weight * tf.reduce_mean(sameness)
+            objective /= replicas()
         gradients = generator_tape.gradient(objective, generator_variables)
         generator_optimizer.apply(gradients, generator_variables)
         first_step = 0 if stage == 1 else settings.stage1_epochs * batches_per_epoch(settings)
@@ -472,7 +486,8 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
 
     return SimpleNamespace(
         generator=generator, averaged_generator=averaged_generator, look=look, judge=judge, draw_inputs=draw_inputs,
-        train_batch=train_batch,
+        # XLA makes Dense layers faster and convolutions slower.
+        train_batch=compile_step(train_batch, stage == 1 if jit_compile is None else jit_compile),
         variables=[variable for part in (generator, averaged_generator, look, judge, generator_optimizer,
                                          discriminator_optimizer) for variable in part.variables])
 
@@ -546,6 +561,8 @@ def train_epochs(settings, record, images, digits, outputs):
     def save(title):
         """Save the grid, the history and, last, the checkpoint, so that whatever it counts as finished is there."""
         values = finite_values(training.variables, epoch)
+        if not is_chief():
+            return
         rough, fine = draw_pictures(training.networks, SHOWN_SENTENCES, 10, settings.seed)
         shown = fine if epoch > settings.stage1_epochs else rough
         save_figure(grid_path(outputs, epoch), draw_sheet(SHOWN_SENTENCES, shown, title))
@@ -629,12 +646,14 @@ def train(settings):
     settings.train_size = len(images)
     settings.epochs = settings.stage1_epochs + settings.stage2_epochs
     record = record_settings(settings, images, digits)
+    require_agreement(record)
     outputs, plots = Path(settings.output_dir), Path(settings.plots_dir)
     if settings.resume:
         require_checkpoint(outputs / "checkpoint.npz")
-    with locked_folders(outputs, plots):
+    with locked_folders(*(outputs, plots) if is_chief() else ()):
         training, history, seconds = train_epochs(settings, record, images, digits, outputs)
-        write_results(settings, record, training, history, seconds, outputs, plots)
+        if is_chief():
+            write_results(settings, record, training, history, seconds, outputs, plots)
 
 
 # ------------------------------------------------------------------------------------------- pictures

@@ -15,8 +15,14 @@ def update_average(averaged, network, decay, step):
     """
     done = tf.cast(step + 1, tf.float32)
     decay = tf.minimum(decay, done / (done + 3.0))
-    for average, current in zip(averaged.trainable_variables, network.trainable_variables, strict=True):
+
+    def move(average, current):
         average.assign(decay * average + (1.0 - decay) * current)
+
+    def move_all(strategy):  # on every device that holds them
+        for average, current in zip(averaged.trainable_variables, network.trainable_variables, strict=True):
+            strategy.extended.update(average.value, move, (current.value,))
+    tf.distribute.get_replica_context().merge_call(move_all)
 
 
 def measure_statistics(averaged, draw_inputs):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from mnist_gan.distribution import spread
 from mnist_gan.errors import InputError
 
 
@@ -84,6 +85,8 @@ def add_repetition_options(group):
                             "one draws other digits with --generate")
     group.add_argument("--train-size", type=whole_number(2, 10**9), metavar="N",
                        help="use only the first N training images, to try things out")
+    group.add_argument("--slurm", action="store_true",
+                       help="take the machines to train on from Slurm; without it, TF_CONFIG may describe them")
 
 
 def add_file_options(parser, output_dir, plots_dir):
@@ -106,4 +109,4 @@ def run_training(train, settings):
             words = [word for word in sys.argv if word != "--resume"]
             return "Continue after the last finished epoch with: " + shlex.join(["python", *words, "--resume"])
         return "No epoch is finished yet, start again."
-    return run(lambda: train(settings), advice)
+    return run(lambda: spread(train, settings), advice)

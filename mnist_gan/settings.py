@@ -8,7 +8,7 @@ from mnist_gan.files import write_whole
 from mnist_gan.mnist import checksum
 
 # Options that do not describe a training but say whether to start, continue or do without one.
-UNRECORDED_OPTIONS = ("generate", "samples", "generator", "resume", "walk", "sentences", "arrays")
+UNRECORDED_OPTIONS = ("generate", "samples", "generator", "resume", "walk", "sentences", "arrays", "slurm")
 
 
 def record_settings(settings, images, labels):

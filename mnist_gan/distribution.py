@@ -1,0 +1,153 @@
+"""One training spread over all GPUs of a machine or over several machines, by tf.distribute.
+
+Whoever has one device and no cluster meets none of it: everything here then does what one process does alone.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import zlib
+
+import tensorflow as tf
+from keras import layers
+
+from mnist_gan.errors import InputError
+
+TF_CONFIG_EXAMPLE = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
+
+
+def check_cluster(text):
+    """Check TF_CONFIG, the description of a cluster, and that this worker's port is free; raise InputError if not."""
+    try:
+        config = json.loads(text)
+        workers, task = config["cluster"]["worker"], config["task"]
+        index = task["index"]
+        ports = [int(address.rsplit(":", 1)[1]) for address in workers]
+        fits = (list(config["cluster"]) == ["worker"] and task["type"] == "worker" and type(index) is int
+                and 0 <= index < len(workers) == len(set(workers)) and all(0 < port < 2**16 for port in ports))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        fits = False
+    if not fits:
+        raise InputError(f"TF_CONFIG does not describe a cluster and this worker's place in it; give {TF_CONFIG_EXAMPLE}")
+    with socket.socket() as port:
+        port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the port of a worker that has just ended is free
+        try:
+            port.bind(("", ports[index]))
+        except OSError as error:
+            raise InputError(f"TF_CONFIG: port {ports[index]} of worker {index} cannot be used here "
+                             f"({error.strerror}); choose another one, in the TF_CONFIG of all workers") from error
+
+
+def choose_strategy(slurm):
+    """Return the tf.distribute strategy for what there is: a cluster, several GPUs, or one device.
+
+    `slurm` takes the cluster from Slurm, otherwise TF_CONFIG describes it. Must be called before TensorFlow computes
+    anything. Raises InputError if the cluster is not one.
+    """
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    if slurm:
+        try:
+            resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(gpus_per_node=gpus, auto_set_gpu=gpus > 0)
+            resolver.cluster_spec()
+        except (KeyError, ValueError, RuntimeError, OSError) as error:
+            raise InputError(f"--slurm: this is no task of a Slurm step ({error}); start the script with srun") from error
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    if os.environ.get("TF_CONFIG"):
+        check_cluster(os.environ["TF_CONFIG"])
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return tf.distribute.MirroredStrategy() if gpus > 1 else tf.distribute.get_strategy()
+
+
+def spread(train, settings):
+    """Call `train(settings)` on every device there is, each with an equal share of every batch.
+
+    Raises InputError, before the training, if the cluster is not one or the batch cannot be shared equally, and
+    ChildProcessError, which is an OSError, when another worker has ended before this one.
+    """
+    slurm = settings.slurm
+    if not slurm and not os.environ.get("TF_CONFIG") and len(tf.config.list_physical_devices("GPU")) < 2:
+        return train(settings)
+    tf.get_logger().setLevel("CRITICAL")  # whatever goes wrong is told in one line
+    try:
+        strategy = choose_strategy(slurm)
+        replicas = strategy.num_replicas_in_sync
+        if settings.batch_size % (2 * replicas):  # halves of a batch are compared with each other
+            raise InputError(f"--batch-size {settings.batch_size}: {replicas} devices cannot share it equally in pairs; "
+                             f"give a multiple of {2 * replicas}")
+        with strategy.scope():
+            return train(settings)
+    except tf.errors.OpError as error:
+        raise ChildProcessError("another worker has ended or cannot be reached; "
+                                f"start all of them again ({type(error).__name__})") from error
+
+
+def is_chief():
+    """Return whether this process writes the files: the only one, or the first of a cluster."""
+    resolver = tf.distribute.get_strategy().cluster_resolver
+    return resolver is None or resolver.task_id in (None, 0)
+
+
+def require_agreement(record):
+    """Raise InputError if the workers of a cluster have been given other settings or data than this one.
+
+    `record` is what `record_settings` returns; where files go may differ.
+    """
+    strategy = tf.distribute.get_strategy()
+    if strategy.cluster_resolver is None:
+        return
+    shared = {name: value for name, value in record.items() if name not in ("output_dir", "plots_dir", "data")}
+    mine = zlib.crc32(json.dumps(shared, sort_keys=True).encode())
+
+    @tf.function(autograph=False)
+    def gather():
+        return strategy.run(lambda: tf.distribute.get_replica_context().all_gather(
+            tf.constant([mine], tf.int64), axis=0))
+    others = set(strategy.experimental_local_results(gather())[0].numpy().tolist())
+    if others != {mine}:
+        raise InputError("the workers have different settings or data; give all of them the same options")
+
+
+def replicas():
+    """Return on how many devices the training runs, each with an equal share of every batch."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def own_part(batch):
+    """Return this device's share of the rows of `batch`, (n, ...) to (n / replicas, ...): all, if it is the only one."""
+    if replicas() == 1:
+        return batch
+    size = batch.shape[0] // replicas()
+    start = tf.distribute.get_replica_context().replica_id_in_sync_group * size
+    return tf.ensure_shape(batch[start:start + size], (size, *batch.shape[1:]))
+
+
+def own_pairs(batch):
+    """Return the same share of both halves of `batch`, so that rows half a batch apart stay half a share apart."""
+    if replicas() == 1:
+        return batch
+    half = batch.shape[0] // 2
+    return tf.concat([own_part(batch[:half]), own_part(batch[half:])], 0)
+
+
+def compile_step(step, jit_compile):
+    """Compile `step`, a function of tensors that returns means over its device's share, for all devices.
+
+    The compiled function returns the means over the whole batch. With several devices, XLA is not used, which cannot
+    compile what they tell each other on CPUs.
+    """
+    strategy = tf.distribute.get_strategy()
+    if strategy.num_replicas_in_sync == 1:
+        return tf.function(step, jit_compile=jit_compile, autograph=False)
+
+    @tf.function(autograph=False)
+    def spread_step(*inputs):
+        return strategy.reduce(tf.distribute.ReduceOp.MEAN, strategy.run(step, inputs), axis=None)
+    return spread_step
+
+
+def synchronize(*networks):
+    """Let BatchNormalization of `networks` see the whole batch and not one device's share."""
+    for layer in (layer for network in networks for layer in network.layers):
+        if isinstance(layer, layers.BatchNormalization):
+            layer.synchronized = replicas() > 1
