@@ -20,7 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 # Before Keras, because the package starts TensorFlow without its messages.
-from coursework import runs
+from coursework import collapse, labels, noise, runs, training
 from mnist_gan.command_line import one_line_errors, readable_time, run
 from mnist_gan.errors import InputError
 from mnist_gan.files import open_folder, write_whole
@@ -31,6 +31,11 @@ from mnist_gan.settings import versions
 # In the order of the report.
 EXPERIMENTS = {experiment.__name__: experiment for experiment in (
     runs.baseline,
+    noise.noise_length, noise.noise_distribution, noise.noise_scale,
+    collapse.mode_collapse, collapse.gradients, collapse.remedies, collapse.bilinear_game,
+    training.objective, training.losses,
+    labels.label_merging, labels.label_answers,
+    training.normalization,
 )}
 COMMITTED = Path(__file__).resolve().parent / "outputs" / "experiments"
 QUICK_TRAINING_IMAGES, QUICK_TEST_IMAGES = 2000, 1000

@@ -7,9 +7,12 @@ digits of a whole run. Its figures are comparable with each other and with nothi
 import json
 from types import SimpleNamespace
 
+import keras
 import numpy as np
+import tensorflow as tf
 from cgan_mnist import build_networks, build_training, generate_images, parse_arguments, recalibrate, train_epoch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from mnist_gan.checkpoints import restore, save_checkpoint
 from mnist_gan.classifiers import classify, load_classifier
 from mnist_gan.distances import frechet_distance, nearest, precision_recall, spread
@@ -22,8 +25,12 @@ BATCH_SIZE = 64
 STEPS, QUICK_STEPS = 750, 30
 SAMPLES, QUICK_SAMPLES = 5000, 500  # fewer than evaluate.py's 10,000, which makes all FIDs somewhat higher
 SHOWN = (*range(DIGITS), 4, 4, 4, 4)  # the digits in a variant's row of pictures
+# The default, and the game of Goodfellow et al. 2014 with nothing that was invented since, to which remedies are added.
+RECIPES = {"default": (), "bare": ("--label-smoothing", "0", "--dropout", "0", "--wrong-label-weight", "0",
+                                   "--mode-seeking-weight", "0")}
 FIGURES = {"fid": ("FID", 1), "label_accuracy": ("label accuracy (%)", 100), "recall": ("recall", 1),
            "spread": ("spread within\ndigits, real = 1", 1), "reached": ("training images\nreached, real = 1", 1)}
+LOGARITHMIC = ("fid", "gradient")  # figures whose differences are ratios
 
 
 def short_settings(options, seed, arguments=()):
@@ -49,19 +56,21 @@ def train(options, seed, arguments=(), networks=build_networks, change=None):
     return training
 
 
-def baseline_training(options, seed):
-    """Return what `train` returns for the default recipe; trained once and kept in a file for all experiments."""
-    path, settings = options.networks / f"baseline_{seed}.npz", short_settings(options, seed)
+def kept_training(options, seed, recipe="default", arguments=()):
+    """Return what `train` returns for one of RECIPES, trained once and kept in a file for all experiments.
+
+    `arguments` are those of a training that goes on from there; they may change losses but not networks.
+    """
+    path, settings = options.networks / f"{recipe}_{seed}.npz", short_settings(options, seed, RECIPES[recipe])
     record = record_settings(settings, *options.data[:2])
-    if path.is_file():
+    arrays = read_npz(path) if path.is_file() else {"settings": None}
+    if str(arrays.pop("settings")) != json.dumps(record):
+        training = train(options, seed, RECIPES[recipe])
+        save_checkpoint(path, record, 1, 0.0, training.history, [variable.numpy() for variable in training.variables])
         arrays = read_npz(path)
-        if str(arrays.pop("settings")) == json.dumps(record):
-            training = build_training(settings, *options.data[:2])
-            training.history = arrays.pop("history")
-            restore(training.variables, [arrays[name] for name in sorted(arrays) if "variable" in name], path)
-            return training
-    training = train(options, seed)
-    save_checkpoint(path, record, 1, 0.0, training.history, [variable.numpy() for variable in training.variables])
+    training = build_training(short_settings(options, seed, (*RECIPES[recipe], *arguments)), *options.data[:2])
+    restore(training.variables, [arrays[name] for name in sorted(arrays) if name.startswith("variable")], path)
+    training.history = arrays["history"]
     return training
 
 
@@ -143,18 +152,19 @@ def summarize(scores):
             for name, column in values.items()}
 
 
-def compare(options, part, variants, reference="default"):
+def train_and_score(options, part, variants, measure=None):
     """Train every one of `variants` with every seed and return (results, pictures).
 
-    `variants` maps a name to the keywords of `train`. `results` has for each variant, for `reference`, the default
-    recipe, and for "real images" what `summarize` returns; `pictures` has the images of the first seed.
+    `variants` maps a name to the keywords of `train`; those of RECIPES map to None. `measure(training)` returns more
+    figures. `results` has for each variant and for "real images" what `summarize` returns; `pictures` has the images of
+    the first seed.
     """
-    jobs = [(name, seed) for name in (reference, *variants) for seed in options.seeds]
+    jobs = [(name, seed) for name in variants for seed in options.seeds]
     scores = {}
     for number, (name, seed) in enumerate(jobs):
         def compute(name=name, seed=seed):
-            training = train(options, seed, **variants[name]) if name in variants else baseline_training(options, seed)
-            return score(options, training.averaged_generator)
+            training = kept_training(options, seed, name) if name in RECIPES else train(options, seed, **variants[name])
+            return {**score(options, training.averaged_generator), **(measure(training) if measure else {})}
         scores.setdefault(name, []).append(part(f"{name}, seed {seed}", compute, len(jobs) - number - 1))
     scores["real images"] = [part("real images", lambda: score_real(options))]
     return ({name: summarize(columns) for name, columns in scores.items()},
@@ -177,6 +187,8 @@ def draw_variants(results, pictures, title, figures=FIGURES):
     for number, (name, (label, factor)) in enumerate(figures.items(), 1):
         axes = figure.add_subplot(grid[number])
         for row, variant in enumerate(names):
+            if name not in results[variant]:
+                continue
             values = factor * np.array(results[variant][name]["seeds"])
             color = {"real images": "black", names[0]: "tab:orange"}.get(variant, "tab:blue")
             axes.plot(values, [row] * len(values), "o", color=color, alpha=0.7, markersize=6)
@@ -184,8 +196,11 @@ def draw_variants(results, pictures, title, figures=FIGURES):
         axes.set(ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)), yticklabels=[])
         axes.set_title(label, fontsize=12)
         axes.grid(alpha=0.4)
-        if name == "fid":
+        if name in LOGARITHMIC:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter("")
         else:
             axes.set_xlim(left=0)
     figure.suptitle(title, fontsize=15)
@@ -193,8 +208,25 @@ def draw_variants(results, pictures, title, figures=FIGURES):
 
 
 def baseline(options, part):
-    """The default recipe in a short training: what all others are compared with."""
-    results, pictures = compare(options, part, {})
-    batches = len(baseline_training(options, options.seeds[0]).history)
+    """The default recipe and a bare one in short trainings, which the other experiments change one thing of."""
+    results, pictures = train_and_score(options, part, dict.fromkeys(RECIPES))
+    batches = len(kept_training(options, options.seeds[0]).history)
     return ({"batches": batches, "batch_size": BATCH_SIZE, "samples": real_images(options).samples,
-             "variants": results}, draw_variants(results, pictures, f"The default recipe after {batches} batches"))
+             "training_images_reached_by_test_images": real_images(options).reached, "variants": results},
+            draw_variants(results, pictures, f"Both recipes after {batches} batches"))
+
+
+def rewire(network, replacements):
+    """Return a new network like `network` in which functions take the place of some layers.
+
+    `replacements` maps the name of a layer to a function of what the layer is given, symbolic tensors. The other layers
+    are new ones with the same settings, so that they fit whatever the functions return.
+    """
+    def call(layer, *args, **kwargs):
+        return replacements[layer.name](*args) if layer.name in replacements else layer(*args, **kwargs)
+    return keras.models.clone_model(network, call_function=call)
+
+
+def judge(discriminator, images, labels):
+    """Return the probabilities (n, 1), a tensor, that a discriminator gives images (n, 28, 28, 1) with labels (n,)."""
+    return discriminator([tf.convert_to_tensor(images), tf.convert_to_tensor(labels, tf.int32)], training=False)
