@@ -3,6 +3,7 @@
     python experiments.py --list                      what each experiment shows and how long it takes
     python experiments.py noise_length remedies       some of them
     python experiments.py all --quick                 all of them, with hardly any training, into runs/quick
+    python experiments.py --update-reports            take the numbers in the reports from the committed files
 
 An experiment that was interrupted continues with the parts that are finished when it is started again in the same way.
 """
@@ -21,6 +22,7 @@ from types import SimpleNamespace
 
 # Before Keras, because the package starts TensorFlow without its messages.
 from coursework import collapse, labels, noise, runs, training
+from coursework.report import with_numbers
 from mnist_gan.command_line import one_line_errors, readable_time, run
 from mnist_gan.errors import InputError
 from mnist_gan.files import open_folder, write_whole
@@ -37,7 +39,9 @@ EXPERIMENTS = {experiment.__name__: experiment for experiment in (
     labels.label_merging, labels.label_answers,
     training.normalization,
 )}
-COMMITTED = Path(__file__).resolve().parent / "outputs" / "experiments"
+ROOT = Path(__file__).resolve().parent
+COMMITTED = ROOT / "outputs" / "experiments"
+REPORTS = ("REPORT.md", "REPORT.fa.md")
 QUICK_TRAINING_IMAGES, QUICK_TEST_IMAGES = 2000, 1000
 
 
@@ -126,12 +130,21 @@ def run_experiments(settings):
             print(f"{number + 1} of {len(names)} experiments done, next: {names[number + 1]}", flush=True)
 
 
+def update_reports():
+    """Write the numbers of the committed files into both reports; raise InputError as `with_numbers` does."""
+    for name in REPORTS:
+        text = with_numbers((ROOT / name).read_text(encoding="utf-8"), COMMITTED)
+        write_whole(ROOT / name, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))
+
+
 def parse_arguments(arguments=None):
     """Parse the command line (a list of strings; None means that of the process) into a namespace."""
     parser = one_line_errors(argparse.ArgumentParser(
         description="Run the experiments behind REPORT.md.", allow_abbrev=False))
     parser.add_argument("names", nargs="*", metavar="NAME", help="experiments of --list, or 'all'")
     parser.add_argument("--list", action="store_true", help="say what each experiment shows and how long it takes")
+    parser.add_argument("--update-reports", action="store_true",
+                        help="write the numbers of outputs/experiments into REPORT.md and REPORT.fa.md")
     parser.add_argument("--quick", action="store_true",
                         help="try the experiments, each within a minute: few images, hardly any training, one seed")
     parser.add_argument("--data", metavar="FILE",
@@ -145,15 +158,23 @@ def parse_arguments(arguments=None):
     if unknown:
         near = difflib.get_close_matches(unknown[0], EXPERIMENTS, 1) or ["all"]
         parser.error(f"there is no experiment '{unknown[0]}', did you mean '{near[0]}'? --list names them")
-    if not settings.names and not settings.list:
+    if not settings.names and not settings.list and not settings.update_reports:
         parser.error("name an experiment of --list, or 'all'")
     settings.output_dir = settings.output_dir or ("runs/quick" if settings.quick else "outputs/experiments")
     settings.plots_dir = settings.plots_dir or ("runs/quick" if settings.quick else "plots/experiments")
     return settings
 
 
-if __name__ == "__main__":
-    options = parse_arguments()
+def main():
+    """Run the command line and return the exit status."""
+    settings = parse_arguments()
+    if settings.list:
+        return run(list_experiments)
+    if settings.update_reports:
+        return run(update_reports)
     command = shlex.join(["python", *sys.argv])
-    sys.exit(run((list_experiments if options.list else lambda: run_experiments(options)),
-                 lambda: f"Continue after the last finished part with: {command}"))
+    return run(lambda: run_experiments(settings), lambda: f"Continue after the last finished part with: {command}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

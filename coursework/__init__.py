@@ -5,6 +5,7 @@
     collapse        mode collapse, vanishing gradients, non-convergence, and what helps
     training        the objective, the best discriminator, BatchNormalization
     labels          ways to merge the label, and what the discriminator says of right and wrong ones
+    report          the numbers in the reports
 
 An experiment is a function `name(options, part)` that returns `(results, figure)`: numbers, which become JSON, and a
 matplotlib figure. The first line of its docstring says what it shows. `options` has
@@ -17,3 +18,5 @@ matplotlib figure. The first line of its docstring says what it shows. `options`
 `part(name, compute, left=None)` returns `compute()`, which must be fit for JSON, or what it returned in an earlier run
 that was interrupted; with `left`, the number of parts that follow, it prints how long they will take.
 """
+
+import mnist_gan  # noqa: F401  before Keras, because it starts TensorFlow without its messages

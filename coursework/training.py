@@ -44,7 +44,7 @@ def with_losses(generated=None, generator=None):
             optimizer.apply(tape.gradient(value, network.trainable_variables), network.trainable_variables)
             return value, tf.reduce_mean(probability)
 
-        @tf.function(jit_compile=True, autograph=False)
+        @tf.function(jit_compile=training.jit_compile, autograph=False)
         def train_batch(rows, step):
             loss_real, probability_real = training.train_on_real(rows)
             if generated:
@@ -92,7 +92,7 @@ def against_a_perfect_generator(options, seed):
     rows = np.random.default_rng(seed).integers(0, len(options.data[0]) // 2, (batches, 2, BATCH_SIZE))
     rows[:, 1] += len(options.data[0]) // 2
 
-    @tf.function(jit_compile=True, autograph=False)
+    @tf.function(jit_compile=not options.quick, autograph=False)
     def train_batch(rows):
         total = 0.0
         for loss, chosen in ((lambda p: -log(p), rows[0]), (lambda p: -log(1 - p), rows[1])):
@@ -156,6 +156,7 @@ def objective(options, part):
         printed.plot(answer, share * np.log(answer) + (1 - share) * (1 - np.log(answer)), color=color, linestyle="--",
                      label=f"1 − log D, {share:.0%} of such images are real")
     printed.set(title="What the discriminator maximizes", xlabel="its answer D", ylabel="nats", ylim=(-3, 4))
+    run.xaxis.get_major_locator().set_params(integer=True)
     for axes in figure.axes:
         axes.legend(fontsize=9)
         axes.grid(alpha=0.3)
