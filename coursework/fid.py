@@ -12,7 +12,7 @@ from mnist_gan.distances import frechet_distance, nearest, precision_recall
 from mnist_gan.mnist import DIGITS, PIXELS, scale_images
 from mnist_gan.pictures import tile_images
 
-QUICK_SIZES, SIZES = (300, 500), (500, 1000, 2000, 3000, 5000, 10000)
+QUICK_SIZES, SIZES = (200, 300, 500), (500, 1000, 2000, 3000, 5000, 10000)
 
 
 def draw_committed(count, seed):
@@ -82,7 +82,7 @@ def degrade(images, labels, seed):
     return {"real images": (images, labels), "blur 2 × 2": (blur(images, 2), labels),
             "blur 3 × 3": (blur(images, 3), labels), "noise 0.1": (noisy(0.1), labels),
             "noise 0.3": (noisy(0.3), labels), "shifted 1 pixel": (shift(images, 1), labels),
-            "shifted 3 pixels": (shift(images, 3), labels), "no 7": (images[refilled], labels[refilled]),
+            "shifted 3 pixels": (shift(images, 3), labels), "other digits for 7": (images[refilled], labels),
             f"{len(np.unique(few))} images repeated": (images[few], labels[few])}
 
 
