@@ -22,7 +22,7 @@ from types import SimpleNamespace
 
 # Before Keras, because the package starts TensorFlow without its messages.
 from cgan_mnist import RESUMED_SETTINGS
-from coursework import collapse, labels, noise, runs, training
+from coursework import collapse, convolutions, fid, labels, noise, runs, stackgan, training
 from coursework.report import with_numbers
 from mnist_gan.command_line import one_line_errors, readable_time, run
 from mnist_gan.errors import InputError
@@ -36,9 +36,13 @@ EXPERIMENTS = {experiment.__name__: experiment for experiment in (
     runs.baseline,
     noise.noise_length, noise.noise_distribution, noise.noise_scale,
     collapse.mode_collapse, collapse.gradients, collapse.remedies, collapse.bilinear_game,
+    convolutions.transposed_convolution, convolutions.dcgan,
     training.objective, training.losses,
     labels.label_merging, labels.label_answers,
     training.normalization,
+    stackgan.stages, stackgan.conditioning,
+    convolutions.pixelshuffle, stackgan.stackgan_upsampling,
+    fid.fid_sample_size, fid.fid_degradations, fid.fid_networks, fid.fid_moments,
 )}
 ROOT = Path(__file__).resolve().parent
 COMMITTED = ROOT / "outputs" / "experiments"

@@ -5,6 +5,9 @@
     collapse        mode collapse, vanishing gradients, non-convergence, and what helps
     training        the objective, the best discriminator, BatchNormalization
     labels          ways to merge the label, and what the discriminator says of right and wrong ones
+    convolutions    transposed convolutions, PixelShuffle, a DCGAN
+    stackgan        what each stage of the StackGAN does, conditioning augmentation, ways to upsample
+    fid             what the Fréchet distance sees and what it does not
     report          the numbers in the reports
 
 An experiment is a function `name(options, part)` that returns `(results, figure)`: numbers, which become JSON, and a
