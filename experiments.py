@@ -55,7 +55,7 @@ def list_experiments():
     for name, experiment in EXPERIMENTS.items():
         path = COMMITTED / f"{name}.json"
         seconds = json.loads(path.read_text())["seconds"] if path.is_file() else None
-        print(f"{name:<20}{experiment.__doc__.splitlines()[0]} "
+        print(f"{name:<24}{experiment.__doc__.splitlines()[0]} "
               f"({readable_time(seconds) if seconds is not None else 'not measured yet'})")
 
 
