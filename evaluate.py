@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 # Before Keras, because the package starts TensorFlow without its messages.
 from cgan_mnist import generate_images, load_generator
-from mnist_gan.classifiers import classify, find_classifier, load_classifier
+from mnist_gan.classifiers import classify, find_classifier, load_classifier, two_sample_accuracy
 from mnist_gan.command_line import one_line_errors, readable_time, run, whole_number
 from mnist_gan.distances import frechet_distance, nearest, parzen_log_likelihoods, precision_recall, spread
 from mnist_gan.errors import InputError
@@ -26,6 +26,7 @@ from mnist_gan.mnist import DIGITS, PIXELS, SIDE, load_data, scale_images
 from mnist_gan.obedience import (ALL_FIVE, checkerboard_energy, describe_images, digits_alone, find_attributes,
                                  recolour_never_seen, shares_right, unsay, variety, write_sentences)
 from mnist_gan.painting import enlarge, halve, paint, shape_cuts
+from mnist_gan.pieces import count_pieces
 from mnist_gan.pictures import draw_grid, save_figure, tile_images
 from mnist_gan.sentences import ATTRIBUTES
 from stackgan_mnist import NETWORK_FILES, draw_pictures, draw_sheet, load_networks
@@ -45,6 +46,16 @@ def to_pixels(images):
 def choose_sigma(held_out, centers):
     """Return the width of the Parzen window, from 0.1 to 0.25, under which `held_out` is the most likely."""
     return max(np.geomspace(0.1, 0.25, 14), key=lambda sigma: parzen_log_likelihoods(held_out, centers, sigma).mean())
+
+
+def split_validation(x_train, y_train, count):
+    """Split the last `count` of the training images (n, ...) and labels (n,) off, to stand for the test images.
+
+    Returns `(x_train, y_train), (x_validation, y_validation)`; raises InputError if nothing is left to train on.
+    """
+    if count >= len(x_train):
+        raise InputError(f"--validation {count}: the data has only {len(x_train)} training images; give fewer")
+    return (x_train[:-count], y_train[:-count]), (x_train[-count:], y_train[-count:])
 
 
 def choose_rows(y_train, y_test, samples):
@@ -95,6 +106,7 @@ def score(images, labels, features, seen, distances, real):
     pixels = to_pixels(images)
     sigma = choose_sigma(real.held_out_pixels, pixels)
     likelihoods = parzen_log_likelihoods(real.test_pixels, pixels, sigma)
+    pieces, stray = count_pieces(images)
     return {
         "fid": float(frechet_distance(features, real.test_features)),
         "label_accuracy": float(np.mean(accuracies)),
@@ -102,6 +114,9 @@ def score(images, labels, features, seen, distances, real):
         "precision": float(precision),
         "recall": float(recall),
         "spread_within_digits": float(np.mean(spreads)),
+        "pieces_per_digit": float(pieces.mean()),
+        "stray_ink": float(stray.mean()),
+        "two_sample_accuracy": two_sample_accuracy(images, real.test_pixels.reshape(-1, SIDE, SIDE, 1) * 2 - 1),
         "parzen_log_likelihood": float(likelihoods.mean()),
         "parzen_standard_error": float(likelihoods.std(ddof=1) / np.sqrt(len(likelihoods))),
         "parzen_sigma": float(sigma),
@@ -321,6 +336,8 @@ def draw_sentences(networks, scene, seed, count=8, samples=8):
 CGAN_TABLE = (("FID", "fid", 1, 2), ("label accuracy (%)", "label_accuracy", 100, 2),
               ("worst digit's accuracy (%)", "worst_digit_accuracy", 100, 1), ("precision", "precision", 1, 3),
               ("recall", "recall", 1, 3), ("spread within digits, real = 1", "spread_within_digits", 1, 2),
+              ("pieces per digit", "pieces_per_digit", 1, 3), ("stray ink (%)", "stray_ink", 100, 2),
+              ("two-sample accuracy", "two_sample_accuracy", 1, 3),
               ("Parzen log-likelihood (nats)", "parzen_log_likelihood", 1, 1),
               ("  its standard error", "parzen_standard_error", 1, 1),
               ("nearest training digit, median", "nearest_distance_median", 1, 2),
@@ -353,7 +370,8 @@ def median(columns):
 
 
 def write_metrics(path, metrics):
-    """Write the dictionary `metrics` as JSON."""
+    """Write the dictionary `metrics` as JSON, with null for a figure that is nan, which JSON does not know."""
+    metrics = json.loads(json.dumps(metrics), parse_constant=lambda name: None)
     write_whole(path, lambda partial: partial.write_text(json.dumps(metrics, indent=2) + "\n"))
 
 
@@ -393,6 +411,8 @@ def evaluate_cgan(settings, plots_dir):
     generators = {path: load_generator(path)
                   for path in settings.generator or [str(Path(settings.output_dir) / "generator.keras")]}
     (x_train, y_train), (x_test, y_test) = load_data(settings.data)
+    if settings.validation:
+        (x_train, y_train), (x_test, y_test) = split_validation(x_train, y_train, settings.validation)
     chosen = choose_rows(y_train, y_test, settings.samples)  # before minutes of training the classifier
     outputs, plots = open_folder(settings.output_dir), open_folder(plots_dir)
     classifier = load_classifier(outputs, "classifier", "in whose features images are compared", x_train, y_train)
@@ -416,14 +436,16 @@ def evaluate_cgan(settings, plots_dir):
     metrics = {
         "generators": list(generators), "data": settings.data or "bundled MNIST", "seed": settings.seed,
         "samples": settings.samples, "samples_per_digit": settings.samples // DIGITS,
+        "validation_images": settings.validation,
         "real_training_images": len(real.images), "test_images": len(x_test),
         "held_out_images_for_sigma": len(real.held_out_pixels), "neighbours_k": 3,
         "classifier_test_accuracy": accuracy, **columns}
     write_metrics(outputs / "metrics.json", metrics)
+    part = "validation" if settings.validation else "test"
     print(f"""
-{settings.samples:,} images per column against {len(x_test):,} test images, in the features of a classifier that is
-right on {accuracy:.2%} of the test images. The column "real" holds training images, the level of a
-perfect generator; its distances to the nearest training digit are those of the test images.
+{settings.samples:,} images per column against {len(x_test):,} {part} images, in the features of a classifier that is
+right on {accuracy:.2%} of the {part} images. The column "real" holds training images, the level of a
+perfect generator; its distances to the nearest training digit are those of the {part} images.
 """)
     print_table(columns, CGAN_TABLE)
     print("label accuracy per digit (%)")
@@ -536,6 +558,10 @@ def parse_arguments(arguments=None):
     parser.add_argument("--samples", type=sample_count, default=10_000, metavar="N",
                         help="images to generate, the same number of each digit (of a StackGAN, for as many sentences "
                              "about test images); few make FID too high")
+    parser.add_argument("--validation", type=whole_number(50, 10**9), default=0, metavar="N",
+                        help="for choosing settings, of a CGAN only: compare with the last N training images instead of "
+                             "the test images, and with none of them elsewhere; the generators must have been trained "
+                             "without them (--train-size)")
     parser.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0,
                         help="start of the random numbers from which the scored images and sentences are generated")
     parser.add_argument("--output-dir", default="outputs", metavar="DIR",
@@ -546,6 +572,8 @@ def parse_arguments(arguments=None):
     settings = parser.parse_args(arguments, argparse.Namespace(kind=None, plots_dir=None))
     if settings.kind and (settings.generator if settings.kind == "stackgan" else settings.runs):
         parser.error("--generator is for a CGAN and --runs for StackGANs, not for the other --kind")
+    if settings.validation and (settings.runs or settings.kind == "stackgan"):
+        parser.error("--validation is for a CGAN only")
     if settings.runs and settings.output_dir != parser.get_default("output_dir"):
         parser.error("--runs writes to the first of its folders; leave out --output-dir")
     return settings

@@ -21,14 +21,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 # Before Keras, because the package starts TensorFlow without its messages.
+from cgan_mnist import RESUMED_SETTINGS
 from coursework import collapse, convolutions, fid, labels, noise, runs, stackgan, training
 from coursework.report import with_numbers
 from mnist_gan.command_line import one_line_errors, readable_time, run
 from mnist_gan.errors import InputError
 from mnist_gan.files import open_folder, write_whole
-from mnist_gan.mnist import checksum, load_data
+from mnist_gan.mnist import load_data
 from mnist_gan.pictures import save_figure
-from mnist_gan.settings import versions
+from mnist_gan.settings import record_settings, versions
 
 # In the order of the report.
 EXPERIMENTS = {experiment.__name__: experiment for experiment in (
@@ -54,7 +55,7 @@ def list_experiments():
     for name, experiment in EXPERIMENTS.items():
         path = COMMITTED / f"{name}.json"
         seconds = json.loads(path.read_text())["seconds"] if path.is_file() else None
-        print(f"{name:<20}{experiment.__doc__.splitlines()[0]} "
+        print(f"{name:<24}{experiment.__doc__.splitlines()[0]} "
               f"({readable_time(seconds) if seconds is not None else 'not measured yet'})")
 
 
@@ -125,8 +126,9 @@ def run_experiments(settings):
                               data=(x_train, y_train, x_test, y_test), networks=outputs,
                               # Of the full data, evaluate.py's own classifier is used if the folders are the default.
                               classifiers=outputs if settings.quick else outputs.parent)
-    record = {"quick": settings.quick, "data": settings.data or "bundled MNIST",
-              "data_crc32": checksum(x_train, y_train)}
+    short = record_settings(runs.short_settings(options, 0), x_train, y_train)
+    record = {"quick": settings.quick, "data": settings.data or "bundled MNIST", "data_crc32": short["data_crc32"],
+              "short_training": {name: short[name] for name in RESUMED_SETTINGS if name not in ("seed", "data_crc32")}}
     names = list(EXPERIMENTS) if "all" in settings.names else settings.names
     for number, name in enumerate(names):
         run_experiment(name, options, record, outputs, plots)

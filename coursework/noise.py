@@ -3,7 +3,7 @@
 import math
 
 import keras
-from cgan_mnist import build_networks
+from cgan_mnist import build_networks, parse_arguments
 from coursework.runs import draw_variants, kept_training, score, summarize, train_and_score
 from keras import ops
 
@@ -41,9 +41,10 @@ def noise_length(options, part):
     variants = {
         # Ones, because zeros would be multiplied into the label and erase it.
         "no noise": dict(networks=networks_with_noise(ops.ones_like)),
-        **{f"length {length}": dict(arguments=["--latent-dim", str(length)]) for length in (1, 8, 32)}}
+        **{f"length {length}": dict(arguments=["--latent-dim", str(length)]) for length in (1, 8, 200)}}
     results, pictures = train_and_score(options, part, {"default": None, **variants})
-    return {"variants": results}, draw_variants(results, pictures, "The length of the noise (the default is 200)")
+    return {"variants": results}, draw_variants(
+        results, pictures, f"The length of the noise (default: {parse_arguments([]).latent_dim})")
 
 
 def noise_distribution(options, part):
@@ -59,13 +60,14 @@ def noise_scale(options, part):
         return lambda noise: scale * noise
     results, pictures = train_and_score(options, part, {"default": None, **{
         f"× {scale}, trained": dict(networks=networks_with_noise(scaled(scale))) for scale in (0.1, 10)}})
-    for scale in (0.1, 0.5, 0.75, 1.5, 2, 10):
-        def compute(seed, scale=scale):
-            generator = with_noise(kept_training(options, seed).averaged_generator, scaled(scale))
-            return score(options, generator)
-        name = f"× {scale}, when drawing"
-        scores = [part(f"{name}, seed {seed}", lambda seed=seed: compute(seed)) for seed in options.seeds]
-        results[name], pictures[name] = summarize(scores), scores[0]["images"]
+    drawn = {f"× {scale}, when drawing": scale for scale in (0.1, 0.5, 0.75, 1.5, 2, 10)}
+
+    def draw(seed):
+        generator = kept_training(options, seed).averaged_generator
+        return {name: score(options, with_noise(generator, scaled(scale))) for name, scale in drawn.items()}
+    found = [part(f"when drawing, seed {seed}", lambda seed=seed: draw(seed)) for seed in options.seeds]
+    for name in drawn:
+        results[name], pictures[name] = summarize([scores[name] for scores in found]), found[0][name]["images"]
     for kept in (results, pictures):
         kept["real images"] = kept.pop("real images")  # the last row
     return {"variants": results}, draw_variants(results, pictures, "The scale of the noise (the default: × 1)")

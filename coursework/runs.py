@@ -22,7 +22,7 @@ from mnist_gan.pictures import tile_images
 from mnist_gan.settings import record_settings
 
 BATCH_SIZE = 64
-STEPS, QUICK_STEPS = 800, 20
+STEPS, QUICK_STEPS = 600, 20
 # Higher rates and a narrower first layer than the defaults, for digits within so few batches.
 HURRIED = ("--generator-learning-rate", "2e-3", "--discriminator-learning-rate", "1e-3", "--discriminator-units", "256")
 SAMPLES, QUICK_SAMPLES = 5000, 500  # fewer than evaluate.py's 10,000, which makes all FIDs somewhat higher
@@ -60,11 +60,8 @@ def train(options, seed, arguments=(), networks=build_networks, change=None):
     return training
 
 
-def kept_training(options, seed, recipe="default", arguments=()):
-    """Return what `train` returns for one of RECIPES, trained once and kept in a file for all experiments.
-
-    `arguments` are those of a training that goes on from there; they may change losses but not networks.
-    """
+def kept_training(options, seed, recipe="default"):
+    """Return what `train` returns for one of RECIPES, trained once and kept in a file for all experiments."""
     path, settings = options.networks / f"{recipe}_{seed}.npz", short_settings(options, seed, RECIPES[recipe])
     record = record_settings(settings, *options.data[:2])
     arrays = read_npz(path) if path.is_file() else {"settings": None}
@@ -72,8 +69,7 @@ def kept_training(options, seed, recipe="default", arguments=()):
         training = train(options, seed, RECIPES[recipe])
         save_checkpoint(path, record, 1, 0.0, training.history, [variable.numpy() for variable in training.variables])
         arrays = read_npz(path)
-    training = build_training(short_settings(options, seed, (*RECIPES[recipe], *arguments)), *options.data[:2],
-                              jit_compile=not options.quick)
+    training = build_training(settings, *options.data[:2], jit_compile=not options.quick)
     restore(training.variables, [arrays[name] for name in sorted(arrays) if name.startswith("variable")], path)
     training.history = arrays["history"]
     return training

@@ -8,6 +8,7 @@
     checkpoints     all that continues a run
     networks        networks as files
     averaging       the running average of a network's weights
+    pieces          separate pieces of a digit's ink
     distances       how far sets of images are from each other
     classifiers     what judges gray and painted digits
     obedience       whether pictures show what sentences say, and vary in what they leave unsaid

@@ -99,6 +99,34 @@ def train_painted_classifier(name, x_train, y_train, epochs=5, batch_size=128):
     return classifier
 
 
+def two_sample_accuracy(images, others, epochs=5, batch_size=128):
+    """Return how often a network tells `images` (n, 28, 28, 1) in [-1, 1] from `others` (m, 28, 28, 1), in [0, 1].
+
+    A small convolutional network is trained on a random half of both, as many of each, and asked about the other half:
+    0.5 means that it found no difference (Lopez-Paz & Oquab 2017, Revisiting Classifier Two-Sample Tests,
+    https://arxiv.org/abs/1610.06545). Everything random has a fixed seed.
+    """
+    keras.utils.set_random_seed(0)
+    random, size = np.random.default_rng(0), min(len(images), len(others))
+    first, second = (part[random.permutation(len(part))[:size]] for part in (images, others))
+    pairs = np.stack([first, second], axis=1)  # (size, 2, 28, 28, 1)
+    x_train, x_asked = (part.reshape(-1, SIDE, SIDE, 1) for part in (pairs[:size // 2], pairs[size // 2:]))
+    answers = np.arange(len(x_train) + 2) % 2
+    network = keras.Sequential([
+        keras.Input((SIDE, SIDE, 1)),
+        layers.Conv2D(16, 3, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Conv2D(32, 3, activation="relu"),
+        layers.MaxPooling2D(),
+        layers.Flatten(),
+        layers.Dense(64, activation="relu"),
+        layers.Dense(1, activation="sigmoid"),
+    ])
+    network.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    network.fit(x_train, answers[:len(x_train)], batch_size, epochs, verbose=0)
+    return network.evaluate(x_asked, answers[:len(x_asked)], batch_size=500, verbose=0)[1]
+
+
 TRAINERS = {"classifier": train_classifier, "painted_classifier": train_painted_classifier}
 
 

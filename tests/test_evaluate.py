@@ -14,7 +14,9 @@ import pytest
 from helpers import ROOT, bundled_arrays, clean_environment, contents
 from mnist_gan.distances import (frechet_distance, nearest, neighbour_radii, parzen_log_likelihoods, precision_recall,
                                  spread)
+from mnist_gan.classifiers import two_sample_accuracy
 from mnist_gan.networks import save_network
+from mnist_gan.pieces import count_pieces
 
 
 def features_with(mean, covariance, count=500):
@@ -101,6 +103,55 @@ def test_nearest_finds_the_copy_of_a_training_image():
     assert nearest(moved, pixels)[0] == pytest.approx(3, rel=1e-3)
 
 
+def drawn(*rows):
+    """Return images (1, 28, 28, 1) in [-1, 1]: black, with the gray values 0 to 1 of `rows` in the upper left."""
+    image = np.full((1, 28, 28, 1), -1, np.float32)
+    image[0, :len(rows), :len(rows[0]), 0] = np.array(rows) * 2 - 1
+    return image
+
+
+def test_pieces_hang_together_over_corners_and_end_where_the_ink_is_faint():
+    images = np.concatenate([
+        drawn([1, 0, 0], [0, 1, 0], [0, 0, 1]),  # one diagonal stroke
+        drawn([1, 1, 0.2, 0.5], [0, 0, 0, 0.5]),  # two, since 0.2 is no ink: 2 and 1 of gray
+        drawn([1, 0, 1, 0, 0.8], [0, 0, 0, 0, 0]),  # three
+        drawn([0.9, 0], [0, 0]),  # one pixel
+        drawn([0.25, 0.2])])  # no ink at all
+    pieces, stray = count_pieces(images)
+    assert pieces.tolist() == [1, 2, 3, 1, 0]
+    np.testing.assert_allclose(stray, [0, 1 / 3, 1.8 / 2.8, 0, 0], rtol=1e-6)
+
+
+def test_a_spiral_is_one_piece_and_every_pixel_of_a_lattice_is_one():
+    spiral = np.zeros((28, 28))
+    row, column, step, turn = 0, 0, 27, (0, 1)
+    spiral[0, 0] = 1
+    for number in range(24):  # lengths 27, 27, 27, 25, 25, 23, 23, ...: the strokes never touch
+        for _ in range(step):
+            row, column = row + turn[0], column + turn[1]
+            spiral[row, column] = 1
+        turn = turn[1], -turn[0]
+        step -= 2 * (number >= 2 and number % 2 == 0)
+    lattice = np.zeros((28, 28))
+    lattice[::2, ::2] = 1
+    images = np.stack([spiral, lattice])[..., np.newaxis] * 2 - 1
+    pieces, stray = count_pieces(images)
+    assert pieces.tolist() == [1, 196]
+    np.testing.assert_allclose(stray, [0, 195 / 196])
+
+
+def test_the_pieces_of_real_digits():
+    pieces, stray = count_pieces(bundled_arrays(1000)["x_test"][..., np.newaxis] / 127.5 - 1)
+    assert 1 < pieces.mean() < 1.1 and 0 < stray.mean() < 0.01  # almost all digits are one stroke
+
+
+def test_two_sample_accuracy_is_half_for_two_samples_of_the_same_and_one_for_different_ones():
+    images = cgan_mnist.scale_images(bundled_arrays(1000)["x_train"]).numpy()
+    images = np.random.default_rng(0).permutation(images)  # MNIST's order alternates between two groups of writers
+    assert two_sample_accuracy(images[::2], images[1::2]) == pytest.approx(0.5, abs=0.08)
+    assert two_sample_accuracy(images[::2], -images[1::2]) > 0.98
+
+
 EVALUATE = str(ROOT / "evaluate.py")
 SMALL = ("--data", "small.npz", "--samples", "200")
 
@@ -133,6 +184,8 @@ def test_evaluation_leaves_figures_and_pictures(evaluated):
     assert generated["label_accuracy"] < 0.5
     assert real["recall"] > 0.5 and generated["recall"] < 0.1
     assert real["parzen_log_likelihood"] > generated["parzen_log_likelihood"] + 100
+    assert 1 < real["pieces_per_digit"] < 1.1 and 0 < real["stray_ink"] < 0.01
+    assert real["two_sample_accuracy"] < 0.8 < generated["two_sample_accuracy"]
     assert real["nearest_distance_median"] < generated["nearest_distance_median"]
     assert metrics["classifier_test_accuracy"] > 0.9
     for name in ("confusion_matrix", "nearest_neighbours", "interpolation"):
@@ -165,7 +218,25 @@ def test_several_generators_are_scored_with_their_median(forked_script, evaluate
     assert len(set(fids)) == 3 and metrics["median"]["fid"] == sorted(fids)[1]
 
 
+def test_validation_compares_with_the_last_training_images_and_never_with_the_test_images(
+        forked_script, evaluated, tmp_path):
+    arrays = bundled_arrays(3000)
+    held_out = {"x_train": arrays["x_train"][:-600], "y_train": arrays["y_train"][:-600],
+                "x_test": arrays["x_train"][-600:], "y_test": arrays["y_train"][-600:]}
+    np.savez(tmp_path / "held_out.npz", **held_out)
+    generator = str(evaluated[0] / "outputs" / "generator.keras")
+    for name, arguments in (("split", ["--data", str(evaluated[0] / "small.npz"), "--validation", "600"]),
+                            ("apart", ["--data", "held_out.npz"])):
+        arguments += ["--generator", generator, "--samples", "200", "--output-dir", name, "--plots-dir", name]
+        status, stdout, _ = forked_script(arguments, tmp_path, EVALUATE)
+        assert status == 0 and ("600 validation images" in stdout) == (name == "split")
+    split, apart = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("split", "apart"))
+    assert split["generated"] == apart["generated"] and split["real"] == apart["real"]
+    assert (split["validation_images"], split["test_images"]) == (600, 600)
+
+
 @pytest.mark.parametrize(("arguments", "words"), [
+    (["--data", "small.npz", "--validation", "3000"], "--validation 3000"),
     (["--samples", "105"], "--samples"),
     (["--samples", "0"], "--samples"),
     (["--seed", "-1"], "--seed"),

@@ -10,7 +10,10 @@ from cgan_mnist import build_training, parse_arguments
 from coursework import noise, runs, training
 from helpers import ROOT, assert_refused, bundled_arrays, contents
 from keras import layers
+from mnist_gan.classifiers import build_classifier, classifier_name
 from mnist_gan.command_line import readable_time
+from mnist_gan.mnist import scale_images
+from mnist_gan.networks import save_network
 
 SCRIPT = str(ROOT / "experiments.py")
 TRAINED = ["--batch-size", str(runs.BATCH_SIZE), "--discriminator-units", "8", *runs.RECIPES["bare"]]
@@ -91,6 +94,43 @@ def test_parts_that_were_made_with_other_settings_are_not_used(tmp_path):
     assert part("a", lambda: 2) == 1
     part, _ = experiments.open_parts(tmp_path / "parts.json", {"quick": False})
     assert part("a", lambda: 2) == 2
+
+
+@pytest.fixture
+def small_options(tmp_path):
+    """Options of a quick experiment on few images, whose features are those of an untrained classifier."""
+    arrays = bundled_arrays(600)
+    data = tuple(arrays[name].astype(np.int32) if name[0] == "y" else arrays[name]
+                 for name in ("x_train", "y_train", "x_test", "y_test"))
+    save_network(tmp_path / "classifier.keras", build_classifier(classifier_name("classifier", *data[:2])))
+    return runs.SimpleNamespace(quick=True, seeds=(0,), data=data, networks=tmp_path, classifiers=tmp_path)
+
+
+def test_figures_of_images_that_are_the_test_images_and_of_ten_images(small_options):
+    _, _, x_test, y_test = small_options.data
+    images = scale_images(x_test).numpy()
+    same = runs.score_images(small_options, images, y_test)
+    assert same["fid"] == pytest.approx(0, abs=1e-3)
+    assert [same[name] for name in ("precision", "recall", "reached")] == [1, 1, 1]
+    assert same["spread"] == pytest.approx(1, abs=1e-3)
+    rows = np.tile([np.flatnonzero(y_test == digit)[0] for digit in range(10)], 20)
+    collapsed = runs.score_images(small_options, images[rows], y_test[rows])
+    assert collapsed["reached"] * runs.real_images(small_options).reached == pytest.approx(10)
+    assert collapsed["spread"] == pytest.approx(0, abs=1e-3)
+    assert collapsed["fid"] > same["fid"] and collapsed["recall"] < 0.1
+
+
+def test_a_recipe_is_trained_once_and_then_taken_from_its_file(small_options):
+    first = runs.kept_training(small_options, 0, "bare")
+    path = small_options.networks / "bare_0.npz"
+    content = path.read_bytes()
+    again = runs.kept_training(small_options, 0, "bare")
+    assert path.read_bytes() == content
+    assert len(first.history) == 10 and np.array_equal(first.history, again.history)
+    for one, other in zip(first.variables, again.variables, strict=True):
+        assert np.array_equal(one.numpy(), other.numpy())
+    small_options.data = tuple(part[:300] for part in small_options.data)
+    assert len(runs.kept_training(small_options, 0, "bare").history) == 5
 
 
 def test_the_bare_losses_spelled_out_train_as_the_script_does():
