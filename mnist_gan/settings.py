@@ -24,10 +24,14 @@ def print_settings(record):
         print(f"  {name.replace('_', ' '):<28}{value}")
 
 
+def versions():
+    """Return the versions of Python and of the packages that the scripts run on, a dictionary."""
+    return {"python": platform.python_version(),
+            **{name: importlib.metadata.version(name)
+               for name in ("tensorflow", "keras", "numpy", "matplotlib", "imageio")}}
+
+
 def write_settings(path, record, seconds):
     """Write what `record_settings` returned as JSON, with the time of the run and the versions of all that it used."""
-    versions = {name: importlib.metadata.version(name)
-                for name in ("tensorflow", "keras", "numpy", "matplotlib", "imageio")}
     write_whole(path, lambda partial: partial.write_text(json.dumps(
-        {**record, "wall_time_seconds": round(seconds, 1), "python": platform.python_version(), **versions},
-        indent=2) + "\n"))
+        {**record, "wall_time_seconds": round(seconds, 1), **versions()}, indent=2) + "\n"))

@@ -1,0 +1,66 @@
+"""The reports against the files of the experiments: numbers, figures, commands, and both languages alike."""
+
+import json
+import re
+
+import experiments
+import pytest
+from coursework.report import NUMBER, with_numbers
+from helpers import ROOT
+from mnist_gan.errors import InputError
+
+TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in experiments.REPORTS}
+
+
+def sources(text):
+    """Return where the numbers of a report are from, once for each with the decimals that are shown."""
+    return sorted({(name, path, len(shown.partition(".")[2])) for shown, name, path, _ in NUMBER.findall(text)})
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_numbers_of_the_report_are_those_of_the_experiments(name):
+    assert NUMBER.search(TEXTS[name])
+    assert with_numbers(TEXTS[name], experiments.COMMITTED) == TEXTS[name]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_no_number_in_a_table_of_measurements_comes_from_nowhere(name):
+    for row in TEXTS[name].splitlines():
+        if row.startswith("|") and NUMBER.search(row):
+            cells = NUMBER.sub("", row).split("|")[2:]  # the first column names what was measured
+            assert not re.search(r"\d\.\d", "|".join(cells)), row
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_experiment_in_the_report_has_its_command_its_figure_and_its_numbers(name):
+    text = TEXTS[name]
+    commands = " ".join(re.findall(r"`python experiments\.py ([a-z_0-9 ]+)`", text)).split()
+    assert set(commands) <= set(experiments.EXPERIMENTS)
+    figures = re.findall(r"!\[[^]]+\]\((\S+)\)", text)
+    assert figures and all((ROOT / figure).is_file() for figure in figures)
+    shown = {figure.split("/")[-1].removesuffix(".png") for figure in figures if "experiments" in figure}
+    assert shown | {source[0] for source in sources(text)} <= set(commands)
+
+
+def test_both_languages_show_the_same_numbers_figures_and_links():
+    english, persian = TEXTS.values()
+    assert sources(english) == sources(persian)
+    for pattern in (r"!\[[^]]+\]\((\S+)\)", r"\]\((https:\S+)\)", r"`(python experiments\.py [a-z_0-9 ]+)`"):
+        assert sorted(re.findall(pattern, english)) == sorted(re.findall(pattern, persian))
+
+
+def test_committed_files_say_what_they_are_and_are_not_of_a_quick_run():
+    for path in experiments.COMMITTED.glob("*.json"):
+        record = json.loads(path.read_text())
+        assert record["command"] == f"python experiments.py {path.stem}" and not record["settings"]["quick"]
+        assert path.stem in experiments.EXPERIMENTS
+
+
+def test_numbers_are_taken_anew_from_the_files(tmp_path):
+    (tmp_path / "game.json").write_text(json.dumps({"results": {"a b": {"× 0.1, c": 0.98765}, "n": 12345}}))
+    text = "1.0<!-- game: a b / × 0.1, c -->, 7%, 0.0<!-- game: a b / × 0.1, c × 100 -->% of 1<!-- game: n -->"
+    assert with_numbers(text, tmp_path) == (
+        "1.0<!-- game: a b / × 0.1, c -->, 7%, 98.8<!-- game: a b / × 0.1, c × 100 -->% of 12,345<!-- game: n -->")
+    for absent in ("1<!-- game: absent -->", "1<!-- other: n -->", "1<!-- game: a b -->"):
+        with pytest.raises(InputError, match=absent[6:-4].strip()):
+            with_numbers(absent, tmp_path)
