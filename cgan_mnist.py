@@ -23,8 +23,7 @@ from mnist_gan.checkpoints import finite_values, load_checkpoint, require_checkp
 from mnist_gan.command_line import (add_file_options, add_repetition_options, digit_string, fraction_below,
                                     one_line_errors, positive_number, readable_time, run, run_training, whole_number)
 from mnist_gan.diagrams import draw_network
-from mnist_gan.distribution import (compile_step, is_chief, own_pairs, own_part, replicas, require_agreement,
-                                    synchronize)
+from mnist_gan.distribution import compile_step, is_chief, own_pairs, own_part, replicas, require_agreement, synchronize
 from mnist_gan.errors import InputError
 from mnist_gan.files import locked_folders, open_folder
 from mnist_gan.history import draw_curves, draw_losses, write_history
@@ -119,15 +118,14 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
     - `generator_optimizer`, `discriminator_optimizer`: their optimizers;
     - `variables`: all that must be kept to continue bit for bit, random states included;
     - `train_on_real(rows)`: update the discriminator on the training images `rows`, int32 (batch_size,);
-    - `train_on_generated(rows, step)`: update the discriminator on images generated for batch number
-      `step` and, unless their weight is 0, on half of the training images `rows` with wrong labels;
-    - `train_generator(step)`: update the generator through the frozen discriminator, and its average;
-      the loss that it returns is the cross-entropy, without the term of mode seeking;
+    - `train_on_generated(rows, step)`: update it on images generated for batch number `step` and, unless their weight
+      is 0, on half of the training images `rows` with wrong labels;
+    - `train_generator(step)`: update the generator through the frozen discriminator, and its average; the loss that it
+      returns is the cross-entropy, without the term of mode seeking;
     - `train_batch(rows, step)`: these three in this order, compiled; returns float32 (6,), HISTORY_COLUMNS.
 
-    Frozen means that only the gradients of a network's own variables are taken and applied. The
-    `trainable` flag of older scripts would not do: on Keras 3, `compile` keeps no snapshot of it,
-    and the discriminator would stay untrained, with no more than a warning.
+    Frozen means that only the gradients of a network's own variables are taken and applied. The `trainable` flag of older
+    scripts would not do: on Keras 3 `compile` keeps no snapshot of it, and the discriminator would stay untrained.
     """
     keras.utils.set_random_seed(settings.seed)  # the initial weights and the dropout masks
     generator, averaged_generator, discriminator = networks(settings)
@@ -244,8 +242,7 @@ def recalibrate(generator, seed):
 def train_epoch(training, settings, epoch):
     """Train for one full shuffled pass over the training images; `epoch` counts from 0.
 
-    Returns the history of the epoch, float32 (batches, 6), with the columns HISTORY_COLUMNS.
-    Raises FloatingPointError as soon as a loss is not finite.
+    Returns its history, float32 (batches, 6); raises FloatingPointError as soon as a loss is not finite.
     """
     batches = math.ceil(settings.train_size / settings.batch_size)
     # The shuffled rows start over where the last batch has too few: one shape, compiled once.
@@ -317,8 +314,7 @@ Trained {settings.epochs} epochs in {readable_time(seconds)}. What the run left:
   {grid_path(outputs, 1)} ... {grid_path(outputs, settings.epochs).name}: the same, one grid per epoch
   {plots / "loss_curves.png"}, {plots / "discriminator_output.png"}: the training in curves
   {plots / "generator.png"}, {plots / "discriminator.png"}: the networks
-  {outputs / "history.csv"}: the numbers behind the curves
-  {outputs / "settings.json"}: the settings and versions of this run
+  {outputs / "history.csv"}, {outputs / "settings.json"}: the numbers behind the curves, and the settings
   {outputs / "generator.keras"}: the trained generator, for --generate
   {outputs / "checkpoint.npz"}: for --resume""")
 
@@ -346,10 +342,7 @@ def train(settings):
 
 
 def generate_images(generator, labels, seed):
-    """Draw one image for each of `labels`, integers (n,) in 0..9, from noise that `seed` determines.
-
-    Returns float32 (n, 28, 28, 1) in [-1, 1].
-    """
+    """Return an image, (n, 28, 28, 1) in [-1, 1], for each of `labels`, (n,) in 0..9, from noise that `seed` determines."""
     noise = np.random.default_rng(seed).standard_normal((len(labels), generator.inputs[0].shape[1]), np.float32)
     return generator([noise, np.asarray(labels, np.int32)], training=False).numpy()
 
@@ -385,10 +378,7 @@ def load_generator(path):
 
 
 def generate(settings):
-    """Write `generated.png`: the digits of `settings.generate` in their order, `settings.samples` rows.
-
-    Raises InputError if there is no usable generator, OSError if the picture cannot be written.
-    """
+    """Write `generated.png`, `settings.samples` rows of the digits of `settings.generate`; raise as `load_generator`."""
     generator = load_generator(settings.generator or Path(settings.output_dir) / "generator.keras")
     digits = [int(digit) for digit in settings.generate]
     images = generate_images(generator, digits * settings.samples, settings.seed)

@@ -334,7 +334,6 @@ def train_encoders(text_encoder, picture_encoder, data, table, settings):
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, max(steps, 1)))
     optimizer.build(variables)
 
-    @tf.function(autograph=False)
     def train_batch(rows, step):
         _, uniform = random_draws(settings.seed, FAR_STEP + step)
         pictures, descriptions = paint_batch(data, rows, uniform)
@@ -342,9 +341,11 @@ def train_encoders(text_encoder, picture_encoder, data, table, settings):
         with tf.GradientTape() as tape:
             scores = similarities(picture_encoder(halve(pictures), training=True), text_encoder(words, training=True))
             loss = tf.reduce_mean(choose_own(scores, tf.range(size)) + choose_own(tf.transpose(scores), tf.range(size))) / 2
-        optimizer.apply(tape.gradient(loss, variables), variables)
+            objective = loss / replicas()  # every device does all of this little work; the optimizer adds up
+        optimizer.apply(tape.gradient(objective, variables), variables)
         return loss
 
+    train_batch = compile_step(train_batch, jit_compile=False)
     bar = keras.utils.Progbar(steps) if sys.stdout.isatty() else None
     for step in range(steps):
         if step % batches == 0:

@@ -18,7 +18,7 @@ TF_CONFIG_EXAMPLE = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "ta
 
 
 def check_cluster(text):
-    """Check TF_CONFIG, the description of a cluster, and that this worker's port is free; raise InputError if not."""
+    """Return the number of workers in `text`, TF_CONFIG; raise InputError if it is none or this worker's port is taken."""
     try:
         config = json.loads(text)
         workers, task = config["cluster"]["worker"], config["task"]
@@ -37,49 +37,53 @@ def check_cluster(text):
         except OSError as error:
             raise InputError(f"TF_CONFIG: port {ports[index]} of worker {index} cannot be used here "
                              f"({error.strerror}); choose another one, in the TF_CONFIG of all workers") from error
+    return len(workers)
 
 
-def choose_strategy(slurm):
-    """Return the tf.distribute strategy for what there is: a cluster, several GPUs, or one device.
+def require_equal_shares(batch_size, devices):
+    """Raise InputError unless `devices` can share a batch equally, in pairs: its halves are compared with each other."""
+    if devices > 1 and batch_size % (2 * devices):
+        raise InputError(f"--batch-size {batch_size}: {devices} devices cannot share it equally in pairs; "
+                         f"give a multiple of {2 * devices}")
 
-    `slurm` takes the cluster from Slurm, otherwise TF_CONFIG describes it. Must be called before TensorFlow computes
-    anything. Raises InputError if the cluster is not one.
+
+def choose_strategy(settings):
+    """Return the tf.distribute strategy for what there is: a cluster, several GPUs, or one device (None).
+
+    With `settings.slurm`, Slurm describes the cluster, otherwise TF_CONFIG. Must be called before TensorFlow computes
+    anything; returns when all workers of the cluster have come. Raises InputError, before that, if the cluster is not
+    one or cannot share `settings.batch_size` equally.
     """
     gpus = len(tf.config.list_physical_devices("GPU"))
-    if slurm:
+    if settings.slurm:
         try:
             resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(gpus_per_node=gpus, auto_set_gpu=gpus > 0)
-            resolver.cluster_spec()
+            workers = resolver.cluster_spec().num_tasks("worker")
         except (KeyError, ValueError, RuntimeError, OSError) as error:
-            raise InputError(f"--slurm: this is no task of a Slurm step ({error}); start the script with srun") from error
-        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
-    if os.environ.get("TF_CONFIG"):
-        check_cluster(os.environ["TF_CONFIG"])
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    return tf.distribute.MirroredStrategy() if gpus > 1 else tf.distribute.get_strategy()
+            raise InputError(f"--slurm: this is no task of a Slurm step ({type(error).__name__}: {error}); "
+                             "start the script with srun") from error
+    elif os.environ.get("TF_CONFIG"):
+        workers = check_cluster(os.environ["TF_CONFIG"])
+        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    else:
+        require_equal_shares(settings.batch_size, gpus)
+        return tf.distribute.MirroredStrategy() if gpus > 1 else None
+    require_equal_shares(settings.batch_size, workers * max(1, gpus))
+    return tf.distribute.MultiWorkerMirroredStrategy(resolver)
 
 
 def spread(train, settings):
     """Call `train(settings)` on every device there is, each with an equal share of every batch.
 
-    Raises InputError, before the training, if the cluster is not one or the batch cannot be shared equally, and
-    ChildProcessError, which is an OSError, when another worker has ended before this one.
+    Raises what `choose_strategy` does, and ChildProcessError, an OSError, when another worker has ended before this one.
     """
-    slurm = settings.slurm
-    if not slurm and not os.environ.get("TF_CONFIG") and len(tf.config.list_physical_devices("GPU")) < 2:
-        return train(settings)
-    tf.get_logger().setLevel("CRITICAL")  # whatever goes wrong is told in one line
     try:
-        strategy = choose_strategy(slurm)
-        replicas = strategy.num_replicas_in_sync
-        if settings.batch_size % (2 * replicas):  # halves of a batch are compared with each other
-            raise InputError(f"--batch-size {settings.batch_size}: {replicas} devices cannot share it equally in pairs; "
-                             f"give a multiple of {2 * replicas}")
-        with strategy.scope():
-            return train(settings)
-    except tf.errors.OpError as error:
-        raise ChildProcessError("another worker has ended or cannot be reached; "
-                                f"start all of them again ({type(error).__name__})") from error
+        tf.get_logger().setLevel("CRITICAL")  # whatever goes wrong is told in one line
+        strategy = choose_strategy(settings)
+        with strategy.scope() if strategy else contextlib.nullcontext():
+            train(settings)
+    except tf.errors.UnavailableError as error:
+        raise ChildProcessError("another worker has ended or cannot be reached; start all workers again") from error
 
 
 def is_chief():

@@ -24,7 +24,7 @@ REPEATED_FILES = ("outputs/epoch_001.png", "outputs/epoch_002.png", "outputs/epo
 
 def clean_environment():
     """Return the environment a user has: without what importing the script into the tests has set."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    return {name: value for name, value in os.environ.items() if name == "TF_CONFIG" or not name.startswith("TF_")}
 
 
 def start_script(arguments, folder, script=SCRIPT, **options):
