@@ -9,6 +9,7 @@ every round, and the ratios of the medians are what to quote.
 """
 
 import argparse
+import math
 import os
 import platform
 import subprocess
@@ -89,6 +90,31 @@ def products_contender(generator, discriminator, batch_size, wrong_labels):
         return (gradients(real, kernels_d, kernels_d) + gradients(rejected, kernels_d, kernels_d)
                 + gradients(other_noise, kernels_g + kernels_d, kernels_g))
     return lambda step: products(real, noise, other_noise)[0]
+
+
+def step_bytes(generator, discriminator):
+    """Return how many bytes one training step must move beside its matrix products, which move weights and gradients.
+
+    Adam reads a variable, its gradient and both moments and writes all but the gradient, 7 numbers of 4 bytes each, twice
+    for the discriminator and once for the generator, for whose average 2 more are read and written.
+    """
+    sizes = [sum(math.prod(variable.shape) for variable in network.trainable_variables)
+             for network in (discriminator, generator)]
+    return 4 * (2 * 7 * sizes[0] + (7 + 2) * sizes[1])
+
+
+def memory_contender(size=2**22):
+    """Return a function that reads two arrays of `size` float32 numbers and writes one, 12 bytes for each.
+
+    With both they take 32 MiB, about what a training step goes through between two uses of the same number.
+    """
+    total, addend = tf.Variable(tf.zeros(size)), tf.ones(size)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def add():
+        total.assign_add(addend)
+        return total[0]
+    return lambda step: add()
 
 
 def step_contender(settings, x_train, y_train, jit_compile):
@@ -300,10 +326,10 @@ def benchmark(settings):
     defaults = cgan.parse_arguments(["--batch-size", str(settings.batch_size)])
     (x_train, y_train), _ = load_data()
     step, training = step_contender(defaults, x_train, y_train, jit_compile=True)
-    ours, matrix = "cgan_mnist.py", "matrix product"
+    ours, matrix, memory, products = "cgan_mnist.py", "matrix product", "memory", "its matrix products"
     sizes = training.generator, training.discriminator, settings.batch_size, settings.batch_size // 2
-    contenders = {matrix: matrix_contender(), "its matrix products": products_contender(*sizes), ours: step,
-                  "without XLA": step_contender(defaults, x_train, y_train, jit_compile=False)[0],
+    contenders = {matrix: matrix_contender(), memory: memory_contender(), products: products_contender(*sizes),
+                  ours: step, "without XLA": step_contender(defaults, x_train, y_train, jit_compile=False)[0],
                   "uncompiled": uncompiled(step_contender(defaults, x_train, y_train, jit_compile=False)[0]),
                   "classic Keras loop": classic_contender(defaults, x_train, y_train)}
     if torch:
@@ -312,17 +338,21 @@ def benchmark(settings):
     else:
         print("PyTorch is not installed, so its step is not measured.")
     seconds = time_side_by_side(contenders, settings.rounds)
-    rate = 2048**3 / seconds.pop(matrix)
-    work = step_multiply_adds(*sizes)
+    rate, bandwidth = 2048**3 / seconds.pop(matrix), 12 * 2**22 / seconds.pop(memory)
+    work, moved = step_multiply_adds(*sizes), step_bytes(*sizes[:2])
+    roofline = seconds[products] + moved / bandwidth
     print(f"""
 {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, TensorFlow {tf.__version__}, \
 Keras {keras.__version__}
 Batch size {settings.batch_size}, medians over {settings.rounds} rounds in which all take turns.
 The floor is the {work / 1e9:.2f} billion multiply-adds of the step's matrix products over the rate of a
 2048 x 2048 float32 product, {rate / 1e9:.1f} billion multiply-adds per second here and now.
+The roofline is the time of these products as measured, in the step's own sizes, and of the {moved / 1e6:.0f} MB
+that Adam and the average must move beside them, at {bandwidth / 1e9:.1f} GB per second. The step takes \
+{seconds[ours] / roofline:.2f} x the roofline.
 
 {'training step':<24}{'ms':>8}{'x floor':>10}{'x ours':>9}""")
-    for name, value in {"floor": work / rate, **seconds}.items():
+    for name, value in {"floor": work / rate, "roofline": roofline, **seconds}.items():
         print(f"{name:<24}{1000 * value:>8.1f}{value / (work / rate):>10.2f}{value / seconds[ours]:>9.2f}")
     if command:
         first_batch, whole, peak = command

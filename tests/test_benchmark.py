@@ -22,15 +22,24 @@ def test_multiply_adds_are_those_of_the_dense_layers():
     assert benchmark.step_multiply_adds(generator, discriminator, 7, wrong_labels=3) == expected
 
 
+def test_the_bytes_of_a_step_are_those_of_adam_and_the_average():
+    generator, discriminator = cgan_mnist.build_generator(7), cgan_mnist.build_discriminator()
+    weights_g = (10 * 7 + (7 * 256 + 256) + 2 * 256 + (256 * 512 + 512) + 2 * 512 + (512 * 1024 + 1024) + 2 * 1024
+                 + (1024 * 784 + 784))
+    weights_d = 10 * 784 + (784 * 512 + 512) + 2 * (512 * 512 + 512) + (512 + 1)
+    assert benchmark.step_bytes(generator, discriminator) == 4 * (14 * weights_d + 9 * weights_g)
+
+
 def test_the_benchmark_prints_every_contender_relative_to_the_floor_and_to_ours(tmp_path):
     result = subprocess.run([sys.executable, ROOT / "benchmark.py", "--rounds", "1", "--batch-size", "32"],
                             cwd=tmp_path, capture_output=True, text=True, env=clean_environment())
     assert (result.returncode, result.stderr) == (0, "")
     rows = {name: (float(floor), float(ours)) for name, floor, ours in re.findall(
-        r"^(floor|its matrix products|cgan_mnist\.py|without XLA|uncompiled|classic Keras loop) +[\d.]+ +([\d.]+)"
+        r"^(floor|roofline|its matrix products|cgan_mnist\.py|without XLA|uncompiled|classic Keras loop) +[\d.]+ +([\d.]+)"
         r" +([\d.]+)$", result.stdout, re.MULTILINE)}
     assert rows["floor"][0] == 1 and rows["cgan_mnist.py"][1] == 1
     assert rows["cgan_mnist.py"][0] > 1  # nothing is faster than its own matrix products
+    assert rows["roofline"][1] > rows["its matrix products"][1]
     assert 0 < rows["its matrix products"][1] < 1.2  # but one short round is not exact
     assert rows["uncompiled"][1] > 1 and rows["classic Keras loop"][1] > 1
     assert not list(tmp_path.iterdir())
