@@ -95,8 +95,8 @@ def products_contender(generator, discriminator, batch_size, wrong_labels):
 def step_bytes(generator, discriminator):
     """Return how many bytes one training step must move beside its matrix products, which move weights and gradients.
 
-    Adam reads a variable, its gradient and both moments and writes all but the gradient, 7 numbers of 4 bytes each, twice
-    for the discriminator and once for the generator, for whose average 2 more are read and written.
+    Adam reads a variable, its gradient and both moments and writes all but the gradient, 7 numbers of 4 bytes,
+    twice for the discriminator and once for the generator, for whose average 2 more are read and written.
     """
     sizes = [sum(math.prod(variable.shape) for variable in network.trainable_variables)
              for network in (discriminator, generator)]
