@@ -152,6 +152,12 @@ def test_two_sample_accuracy_is_half_for_two_samples_of_the_same_and_one_for_dif
     assert two_sample_accuracy(images[::2], -images[1::2]) > 0.98
 
 
+def test_a_figure_that_is_nan_is_null_in_the_file(tmp_path):
+    evaluate.write_metrics(tmp_path / "metrics.json", {"real": {"fid": 1.5, "slant": float("nan")}, "seeds": [0, 1]})
+    written = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert written == {"real": {"fid": 1.5, "slant": None}, "seeds": [0, 1]}
+
+
 EVALUATE = str(ROOT / "evaluate.py")
 SMALL = ("--data", "small.npz", "--samples", "200")
 

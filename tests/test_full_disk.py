@@ -29,7 +29,7 @@ def test_a_failing_checkpoint_leaves_the_previous_one_from_which_the_run_continu
     assert_stopped(limited(command, tmp_path, 10_000_000), tmp_path, "checkpoint.npz")
     assert (tmp_path / "outputs" / "checkpoint.npz").read_bytes() == before
     # With space again, a run extended from one epoch is the run that had all epochs from the start.
-    status, stdout, stderr = run_script(command, tmp_path)
+    status, stdout, stderr = forked_script(command, tmp_path)
     assert (status, stderr) == (0, "")
     assert "Continuing after epoch 1 of 3." in stdout
     assert_same_files(tmp_path, finished_run)

@@ -5,7 +5,7 @@ import signal
 
 import numpy as np
 import pytest
-from helpers import assert_one_line, run_script, start_script
+from helpers import assert_one_line, start_script
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +34,11 @@ def test_ctrl_c_ends_a_run_with_one_line_that_says_how_to_continue(interrupted):
     assert not list(folder.rglob(".partial-*"))
 
 
-def test_the_advised_command_continues_the_run(interrupted):
+def test_the_advised_command_continues_the_run(forked_script, interrupted):
     folder, _, stderr = interrupted
     python, script, *arguments = shlex.split(stderr.rpartition(": ")[2])
     assert python == "python" and script.endswith("cgan_mnist.py")
-    status, stdout, stderr = run_script(arguments, folder)
+    status, stdout, stderr = forked_script(arguments, folder)
     assert (status, stderr) == (0, "")
     assert "Continuing after epoch 1 of 2." in stdout
     history = np.loadtxt(folder / "outputs" / "history.csv", delimiter=",", skiprows=1)

@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from helpers import DEADLINE, EPOCHS, SMALL_RUN, assert_same_files, run_script, start_script
+from helpers import DEADLINE, EPOCHS, SMALL_RUN, assert_same_files, start_script
 
 COMMAND = (*SMALL_RUN, "--epochs", str(EPOCHS))
 
@@ -58,9 +58,9 @@ def test_a_run_that_was_killed_has_not_finished(killed_between_checkpoints, kill
 
 
 def test_killed_twice_and_resumed_a_run_ends_byte_for_byte_as_if_uninterrupted(
-        killed_within_a_checkpoint, finished_run):
+        forked_script, killed_within_a_checkpoint, finished_run):
     folder = killed_within_a_checkpoint
-    status, stdout, stderr = run_script([*COMMAND, "--resume"], folder)
+    status, stdout, stderr = forked_script([*COMMAND, "--resume"], folder)
     assert (status, stderr) == (0, "")
     assert "Continuing after epoch" in stdout and "Epoch 1/3" not in stdout
     assert_same_files(folder, finished_run)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import stackgan_mnist
-from helpers import ROOT, SMALL_STACKGAN, STACKGAN, assert_refused, contents, run_script, start_script
+from helpers import ROOT, SMALL_STACKGAN, STACKGAN, assert_refused, contents, start_script
 
 OUTPUTS, PLOTS = "outputs/stackgan", "plots/stackgan"
 NETWORKS = ("text_encoder", "stage1_generator", "stage2_generator")
@@ -72,11 +72,11 @@ def kill_after(line, arguments, folder):
         process.kill()
 
 
-def test_a_run_killed_in_both_stages_ends_with_the_same_bytes(stackgan_run, tmp_path):
+def test_a_run_killed_in_both_stages_ends_with_the_same_bytes(forked_script, stackgan_run, tmp_path):
     kill_after("Stage I, epoch 1/2", SMALL_STACKGAN, tmp_path)
     kill_after("Stage I, epoch 2/2", [*SMALL_STACKGAN, "--resume"], tmp_path)
     before = checkpoint_of(tmp_path)
-    status, stdout, stderr = run_script([*SMALL_STACKGAN, "--resume"], tmp_path, script=STACKGAN)
+    status, stdout, stderr = forked_script([*SMALL_STACKGAN, "--resume"], tmp_path, STACKGAN)
     assert (status, stderr) == (0, "")
     assert "Continuing after epoch 2 of 3." in stdout and "Training the text encoder" not in stdout
     after, uninterrupted = checkpoint_of(tmp_path), checkpoint_of(stackgan_run)

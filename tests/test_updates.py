@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import bundled_arrays
+from mnist_gan.averaging import update_average
 
 
 def start(arguments, **options):
@@ -70,6 +71,40 @@ def test_the_average_lies_between_the_weights_it_averages(training):
         assert (average >= np.minimum(old, current) - 1e-6).all()
         assert (average <= np.maximum(old, current) + 1e-6).all()
         assert not np.array_equal(average, current)
+
+
+def test_the_average_starts_from_the_weights_themselves():
+    fresh = start(["--batch-size", "64"])
+    assert_identical(weights(fresh.generator), weights(fresh.averaged_generator))
+
+
+@pytest.mark.parametrize(("step", "decay"), [(0, 1 / 4), (1, 2 / 5), (96, 0.9), (23, 24 / 27)])
+def test_the_decay_of_the_average_rises_with_the_batches_up_to_its_limit(step, decay):
+    averaged, network = (keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]) for _ in range(2))
+    averaged.set_weights([np.full((1, 1), 5, np.float32), np.array([1], np.float32)])
+    network.set_weights([np.full((1, 1), 3, np.float32), np.array([2], np.float32)])
+    update_average(averaged, network, 0.9, tf.constant(step))
+    kernel, bias = map(np.ravel, averaged.get_weights())
+    assert (kernel[0], bias[0]) == pytest.approx((3 + 2 * decay, 2 - decay), rel=1e-6)
+
+
+def test_both_networks_take_steps_of_their_own_size_with_the_momentum_of_radford():
+    fresh = start(["--batch-size", "64", "--generator-learning-rate", "0.002", "--discriminator-learning-rate", "0.01"])
+    for network, optimizer, update, argument, size in (
+            (fresh.generator, fresh.generator_optimizer, fresh.train_generator, FIRST, 0.002),
+            (fresh.discriminator, fresh.discriminator_optimizer, fresh.train_on_real, ROWS, 0.01)):
+        before = [variable.numpy() for variable in network.trainable_variables]
+        update(argument)
+        # Adam's first step is as long as the learning rate wherever the gradient is not tiny; its moments are then
+        # (1 - beta_1) g and (1 - beta_2) g², with beta_1 = 0.5 and beta_2 = 0.999.
+        longest = max(np.abs(variable.numpy() - old).max()
+                      for variable, old in zip(network.trainable_variables, before, strict=True))
+        assert longest == pytest.approx(size, rel=0.01)
+        first, second = (np.concatenate([variable.numpy().ravel() for variable in optimizer.variables
+                                         if variable.name.endswith(name)]) for name in ("_momentum", "_velocity"))
+        seen = second > 1e-12
+        assert seen.any()
+        np.testing.assert_allclose(first[seen] ** 2 / second[seen], 0.5**2 / 0.001, rtol=1e-3)
 
 
 # --------------------------------------------------------------------------------------------- targets
