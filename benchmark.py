@@ -3,26 +3,36 @@
     python benchmark.py                    the training step, about 2 minutes
     python benchmark.py --whole-command    also the whole default command, about 10 minutes more
     python benchmark.py --stackgan         the training steps of `stackgan_mnist.py` instead, about 4 minutes
+    python benchmark.py --workers 2        both scripts in one process and in two that share every batch, a core each
 
 Shared machines change their speed from minute to minute. Every contender therefore takes its turn in
 every round, and the ratios of the medians are what to quote.
 """
 
 import argparse
+import contextlib
+import json
 import math
 import os
 import platform
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 # Before Keras, because the package starts TensorFlow without its messages.
 import cgan_mnist as cgan
 import stackgan_mnist as stackgan
-from mnist_gan.command_line import one_line_errors, readable_time, run, whole_number
+from mnist_gan.command_line import checked, one_line_errors, positive_number, readable_time, run, whole_number
+from mnist_gan.distribution import replicas, spread
+from mnist_gan.errors import InputError
+from mnist_gan.files import open_folder
 from mnist_gan.mnist import DIGITS, PIXELS, SIDE, load_data
+from mnist_gan.pictures import save_figure
+from mnist_gan.scaling import draw_scaling, fit_compute, reduction_seconds, speed_up, worthwhile_rows
 from mnist_gan.sentences import sentence_table
 
 import keras
@@ -245,7 +255,7 @@ def torch_contender(settings, x_train, y_train):
 
 
 def stage_contender(stage, batch_size, x_train, y_train, jit_compile):
-    """Return a function of the batch number: the training step of Stage 1 or 2 of `stackgan_mnist.py`.
+    """Return (function of the batch number, stage): the training step of Stage 1 or 2 of `stackgan_mnist.py`.
 
     The sentences have random embeddings, since no time depends on what they say.
     """
@@ -255,7 +265,7 @@ def stage_contender(stage, batch_size, x_train, y_train, jit_compile):
     built = stackgan.build_stage(stage, settings, stackgan.prepare_data(x_train, y_train), embeddings,
                                  stackgan.build_picture_encoder(), stackgan.build_stage1_generator(), jit_compile)
     rows = tf.range(batch_size)
-    return lambda step: built.train_batch(rows, tf.constant(step))
+    return (lambda step: built.train_batch(rows, tf.constant(step))), built
 
 
 def time_side_by_side(contenders, rounds, seconds=0.5):
@@ -372,7 +382,7 @@ def benchmark_stackgan(settings):
     for stage in (1, 2):
         for name, jit_compile in (("with XLA", True), ("without XLA", False)):
             contenders[f"Stage {'I' * stage} {name}"] = stage_contender(
-                stage, settings.batch_size, x_train, y_train, jit_compile)
+                stage, settings.batch_size, x_train, y_train, jit_compile)[0]
         contenders[f"Stage {'I' * stage} uncompiled"] = uncompiled(contenders[f"Stage {'I' * stage} without XLA"])
     seconds = time_side_by_side(contenders, settings.rounds)
     print(f"""
@@ -385,6 +395,151 @@ Batch size {settings.batch_size}, medians over {settings.rounds} rounds in which
     for name, value in seconds.items():
         ours = seconds["Stage II without XLA" if name.startswith("Stage II ") else "Stage I with XLA"]
         print(f"{name:<24}{1000 * value:>8.1f}{value / ours:>9.2f}")
+
+
+SCRIPTS = {"cgan_mnist.py": True, "Stage I": True, "Stage II": False}  # whether one device compiles it with XLA
+MOST_WORKERS = 64
+WORKER = """
+import json, os, sys
+core, *arguments = json.loads(sys.argv[1])
+os.sched_setaffinity(0, [core])  # before TensorFlow counts the cores
+import benchmark
+benchmark.time_worker(*arguments)
+"""
+
+
+def count_reductions(train_batch, batch_size):
+    """Return (number, bytes) of what the workers of a cluster add up in one call of the compiled `train_batch`."""
+    graph = train_batch.get_concrete_function(tf.range(batch_size), tf.constant(0)).graph
+    reduced = [operation.inputs[0] for operation in graph.get_operations()
+               if operation.type.startswith("CollectiveReduce")]
+    return len(reduced), sum(tensor.shape.num_elements() * tensor.dtype.size for tensor in reduced)
+
+
+def median_seconds(call, calls):
+    """Return the median seconds of `calls` calls of `call(number)`, which returns a tensor, after 3 to warm up.
+
+    All workers of a cluster must call equally often, or the last ones would wait for ever.
+    """
+    times = []
+    for number in range(3 + calls):
+        started = time.perf_counter()
+        call(number).numpy()
+        times.append(time.perf_counter() - started)
+    return float(np.median(times[3:]))
+
+
+def time_network(size, calls):
+    """Return (latency in seconds per message, bandwidth in bytes per second) between the workers of this cluster.
+
+    They follow, by the model in `mnist_gan/scaling.py`, from reductions of one number and of `size` bytes.
+    """
+    strategy = tf.distribute.get_strategy()
+
+    @tf.function(autograph=False)
+    def add_up(values):
+        return strategy.experimental_local_results(strategy.run(
+            lambda: tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)))[0]
+    little, much = (median_seconds(lambda _, values=values: add_up(values), calls)
+                    for values in (tf.zeros(1), tf.zeros(size // 4)))
+    messages = 2 * (replicas() - 1)
+    return little / messages, messages * size / replicas() / max(much - little, 1e-9)
+
+
+def time_worker(name, batch_size, jit_compile, calls):
+    """Print as JSON how long the training step `name` of SCRIPTS takes in this process, alone or as a worker."""
+    def measure(_):
+        (x_train, y_train), _ = load_data()
+        x_train, y_train = x_train[:10_000], y_train[:10_000]
+        if name == "cgan_mnist.py":
+            step, training = step_contender(cgan.parse_arguments(["--batch-size", str(batch_size)]),
+                                            x_train, y_train, jit_compile)
+        else:
+            step, training = stage_contender(1 + (name == "Stage II"), batch_size, x_train, y_train, jit_compile)
+        found = {"seconds": median_seconds(step, calls)}
+        if replicas() > 1:
+            found["reductions"], found["bytes"] = count_reductions(training.train_batch, batch_size)
+            found["latency"], found["bandwidth"] = time_network(found["bytes"], calls)
+        print(json.dumps(found), flush=True)
+    spread(measure, SimpleNamespace(slurm=False, batch_size=batch_size))
+
+
+def time_processes(count, name, batch_size, jit_compile, calls):
+    """Return what `time_worker` finds in the first of `count` processes on loopback, a core each; or raise OSError."""
+    here, cores = str(Path(__file__).resolve().parent), sorted(os.sched_getaffinity(0))
+    environment = {**os.environ, "PYTHONPATH": here, "CUDA_VISIBLE_DEVICES": ""}
+    environment.pop("TF_CONFIG", None)
+    with contextlib.ExitStack() as held:
+        taken = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        addresses = [f"127.0.0.1:{port.getsockname()[1]}" for port in taken]
+    with contextlib.ExitStack() as held:
+        processes = []
+        for index in range(count):
+            if count > 1:
+                environment["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses},
+                                                       "task": {"type": "worker", "index": index}})
+            process = subprocess.Popen(
+                [sys.executable, "-c", WORKER, json.dumps([cores[index], name, batch_size, jit_compile, calls])],
+                stdout=subprocess.PIPE, text=True, env=environment)
+            processes.append(held.enter_context(process))
+            held.callback(process.kill)
+        outputs = [process.communicate()[0] for process in processes]
+    if any(process.returncode for process in processes):
+        raise OSError(f"a measured process of {name} failed")
+    return json.loads(outputs[0].splitlines()[-1])
+
+
+def benchmark_workers(settings):
+    """Measure one process and `settings.workers` that share every batch; predict and draw what more machines would do.
+
+    Raises InputError if there are fewer cores than processes or the batch cannot be shared equally.
+    """
+    count, size, calls = settings.workers, settings.batch_size, 5 * settings.rounds
+    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < count:
+        raise InputError(f"--workers {count}: each needs a core of its own, on Linux; give as many as there are")
+    if size % (2 * count):
+        raise InputError(f"--batch-size {size}: {count} workers cannot share it equally in pairs; "
+                         f"give a multiple of {2 * count}")
+    plots = open_folder(settings.plots_dir)
+    print(f"""{platform.machine()}, a core for each process, TensorFlow {tf.__version__}, Keras {keras.__version__}
+Batch size {size}, shared by {count} workers on loopback; medians of {calls} steps, in ms. Workers compile without XLA.
+Communication: what a step of the workers takes beyond one process with a worker's share of the batch.
+Efficiency: one process over {count} times the workers', both without XLA. Predicted: the model for the workers' step.
+
+{"training step":<16}{"1, XLA":>9}{"1":>9}{"1, share":>10}{f"{count}":>9}{"communication":>15}{"efficiency":>12}\
+{"predicted":>11}""")
+    models, measured = {}, {}
+    for name, jit_compile in SCRIPTS.items():
+        compiled = time_processes(1, name, size, True, calls)["seconds"] if jit_compile else None
+        whole, half, share = (time_processes(1, name, rows, False, calls)["seconds"]
+                              for rows in (size, size // 2, size // count))
+        together = time_processes(count, name, size, False, calls)
+        compute, seconds = fit_compute(size, whole, half), together["seconds"]
+        traffic = together["reductions"], together["bytes"]
+        predicted = share + reduction_seconds(count, *traffic, together["latency"], together["bandwidth"])
+        models[name] = compute, traffic, together["latency"]
+        measured[name] = count, whole / seconds, whole / predicted
+        print(f"{name:<16}{f'{1000 * compiled:.1f}' if compiled else '-':>9}{1000 * whole:>9.1f}{1000 * share:>10.1f}"
+              f"{1000 * seconds:>9.1f}{1000 * (seconds - share):>15.1f}{whole / (count * seconds):>12.2f}"
+              f"{1000 * predicted:>11.1f}", flush=True)
+        print(f"    {traffic[0]} reductions, {traffic[1] / 1e6:.2f} MB together; here {1e6 * together['latency']:.0f} µs "
+              f"a message, {together['bandwidth'] * 8e-9:.1f} Gbit/s", flush=True)
+    workers, predictions = [2**power for power in range(MOST_WORKERS.bit_length())], {}
+    print(f"""
+Predicted for {MOST_WORKERS} workers: the speed-up with {size} rows each, and how many rows each needs to compute as
+long as it communicates.
+
+{"training step":<16}{"Gbit/s":>9}{"µs a message":>14}{"speed-up":>10}{"rows each":>11}""")
+    for gigabits in settings.bandwidth:
+        curves = predictions[f"{gigabits:g} Gbit/s"] = {}
+        for name, (compute, traffic, latency) in models.items():
+            latency = latency if settings.latency is None else settings.latency * 1e-6
+            costs = [reduction_seconds(number, *traffic, latency, gigabits * 1e9 / 8) for number in workers]
+            curves[name] = workers, [speed_up(compute, cost, size, number)
+                                     for number, cost in zip(workers, costs, strict=True)]
+            print(f"{name:<16}{gigabits:>9g}{1e6 * latency:>14.0f}{curves[name][1][-1]:>10.1f}"
+                  f"{worthwhile_rows(compute, costs[-1]):>11,}")
+    save_figure(plots / "scaling.png", draw_scaling(predictions, measured, size))
 
 
 def parse_arguments(arguments=None):
@@ -402,6 +557,15 @@ def parse_arguments(arguments=None):
                       help="measure the training steps of stackgan_mnist.py instead")
     what.add_argument("--whole-command", action="store_true",
                       help="also run the whole default command and measure its time, its start and its memory")
+    what.add_argument("--workers", type=whole_number(2, MOST_WORKERS), metavar="N",
+                      help="measure both scripts in one process and in N that share every batch, a core each, and "
+                           "predict more")
+    parser.add_argument("--bandwidth", type=positive_number, nargs="+", default=[10.0, 100.0], metavar="GBIT",
+                        help="with --workers, networks to predict for, in Gbit/s")
+    parser.add_argument("--latency", type=checked(float, lambda value: 0 <= value < 1e6, "from 0 to 10^6"),
+                        metavar="MICROSECONDS",
+                        help="with --workers, time of a message there; as measured between the processes if not given")
+    parser.add_argument("--plots-dir", default="plots", metavar="DIR", help="with --workers, folder for scaling.png")
     parser.add_argument("--epochs", type=whole_number(1, 999), default=cgan.parse_arguments([]).epochs,
                         help="epochs of the whole command; few overrate its start")
     return parser.parse_args(arguments)
@@ -409,4 +573,5 @@ def parse_arguments(arguments=None):
 
 if __name__ == "__main__":
     options = parse_arguments()
-    raise SystemExit(run(lambda: (benchmark_stackgan if options.stackgan else benchmark)(options)))
+    work = benchmark_workers if options.workers else benchmark_stackgan if options.stackgan else benchmark
+    raise SystemExit(run(lambda: work(options)))

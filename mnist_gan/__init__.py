@@ -13,6 +13,7 @@
     classifiers     what judges gray and painted digits
     obedience       whether pictures show what sentences say, and vary in what they leave unsaid
     distribution    one training on several GPUs or machines
+    scaling         how much faster more machines would be, predicted
     settings        the settings of a run, on the screen and as a file
     history         what happened in every batch, as a table and as curves
     pictures        grids of images, figures, the GIF

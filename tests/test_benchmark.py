@@ -8,7 +8,9 @@ import benchmark
 import cgan_mnist
 import numpy as np
 import stackgan_mnist
+import pytest
 from helpers import ROOT, bundled_arrays, clean_environment
+from mnist_gan import scaling
 
 
 def test_multiply_adds_are_those_of_the_dense_layers():
@@ -47,6 +49,23 @@ def test_the_benchmark_prints_every_contender_relative_to_the_floor_and_to_ours(
 
 def test_the_contender_of_a_stage_is_the_scripts_own_step():
     arrays = bundled_arrays(64)
-    step = benchmark.uncompiled(benchmark.stage_contender(1, 4, arrays["x_train"], arrays["y_train"], False))
+    step = benchmark.uncompiled(benchmark.stage_contender(1, 4, arrays["x_train"], arrays["y_train"], False)[0])
     losses = step(0)
     assert losses.shape == (len(stackgan_mnist.HISTORY_COLUMNS),) and np.isfinite(losses).all()
+
+
+def test_reductions_take_the_time_of_their_messages_and_bytes():
+    # Two workers: 2 messages for each of 3 reductions, and each half of the bytes twice.
+    assert scaling.reduction_seconds(2, 3, 1e6, 1e-3, 1e9) == pytest.approx(2 * 3 * 1e-3 + 1e6 / 1e9)
+    assert scaling.reduction_seconds(1, 3, 1e6, 1e-3, 1e9) == 0
+    # Very many: as many messages as there are workers, but every byte only twice.
+    assert scaling.reduction_seconds(10**6, 1, 1e6, 0, 1e9) == pytest.approx(2 * 1e6 / 1e9, rel=1e-5)
+
+
+def test_at_the_worthwhile_number_of_rows_half_of_the_time_is_lost():
+    compute = scaling.fit_compute(64, whole=0.034, half=0.018)
+    assert compute == pytest.approx((0.002, 0.0005))
+    rows = scaling.worthwhile_rows(compute, 0.1)
+    assert scaling.speed_up(compute, 0.1, rows, 64) == pytest.approx(32, rel=0.01)
+    assert scaling.worthwhile_rows(compute, 0.001) == 1
+    assert scaling.speed_up(compute, 0.0, 64, 64) == 64
