@@ -93,15 +93,16 @@ def test_both_networks_take_steps_of_their_own_size_with_the_momentum_of_radford
     for network, optimizer, update, argument, size in (
             (fresh.generator, fresh.generator_optimizer, fresh.train_generator, FIRST, 0.002),
             (fresh.discriminator, fresh.discriminator_optimizer, fresh.train_on_real, ROWS, 0.01)):
-        before = [variable.numpy() for variable in network.trainable_variables]
+        kernels = [layer.kernel for layer in network.layers if isinstance(layer, keras.layers.Dense)]
+        before = [kernel.numpy() for kernel in kernels]
         update(argument)
         # Adam's first step is as long as the learning rate wherever the gradient is not tiny; its moments are then
         # (1 - beta_1) g and (1 - beta_2) g², with beta_1 = 0.5 and beta_2 = 0.999.
-        longest = max(np.abs(variable.numpy() - old).max()
-                      for variable, old in zip(network.trainable_variables, before, strict=True))
+        longest = max(np.abs(kernel.numpy() - old).max() for kernel, old in zip(kernels, before, strict=True))
         assert longest == pytest.approx(size, rel=0.01)
         first, second = (np.concatenate([variable.numpy().ravel() for variable in optimizer.variables
-                                         if variable.name.endswith(name)]) for name in ("_momentum", "_velocity"))
+                                         if variable.name.endswith(f"kernel_{name}")])
+                         for name in ("momentum", "velocity"))
         seen = second > 1e-12
         assert seen.any()
         np.testing.assert_allclose(first[seen] ** 2 / second[seen], 0.5**2 / 0.001, rtol=1e-3)
