@@ -522,7 +522,7 @@ Efficiency: one process over {count} times the workers', both without XLA. Predi
         print(f"{name:<16}{f'{1000 * compiled:.1f}' if compiled else '-':>9}{1000 * whole:>9.1f}{1000 * share:>10.1f}"
               f"{1000 * seconds:>9.1f}{1000 * (seconds - share):>15.1f}{whole / (count * seconds):>12.2f}"
               f"{1000 * predicted:>11.1f}", flush=True)
-        print(f"    {traffic[0]} reductions, {traffic[1] / 1e6:.2f} MB together; here {1e6 * together['latency']:.0f} µs "
+        print(f"    {traffic[0]} reductions, {traffic[1] / 1e6:.2f} MB together; {1e6 * together['latency']:.0f} µs "
               f"a message, {together['bandwidth'] * 8e-9:.1f} Gbit/s", flush=True)
     workers, predictions = [2**power for power in range(MOST_WORKERS.bit_length())], {}
     print(f"""

@@ -23,7 +23,8 @@ from mnist_gan.checkpoints import finite_values, load_checkpoint, require_checkp
 from mnist_gan.command_line import (add_file_options, add_repetition_options, digit_string, fraction_below,
                                     one_line_errors, positive_number, readable_time, run, run_training, whole_number)
 from mnist_gan.diagrams import draw_network
-from mnist_gan.distribution import compile_step, is_chief, own_pairs, own_part, replicas, require_agreement, synchronize
+from mnist_gan.distribution import (compile_step, is_chief, normal_numbers, own_pairs, own_part, replicas,
+                                    require_agreement, synchronize)
 from mnist_gan.errors import InputError
 from mnist_gan.files import locked_folders, open_folder
 from mnist_gan.history import draw_curves, draw_losses, write_history
@@ -124,7 +125,7 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
       returns is the cross-entropy, without the term of mode seeking;
     - `train_batch(rows, step)`: these three in this order, compiled; returns float32 (6,), HISTORY_COLUMNS.
 
-    Frozen means that only the gradients of a network's own variables are taken and applied. The `trainable` flag of older
+    Frozen means that only the gradients of a network's own variables are applied. The `trainable` flag of older
     scripts would not do: on Keras 3 `compile` keeps no snapshot of it, and the discriminator would stay untrained.
     """
     keras.utils.set_random_seed(settings.seed)  # the initial weights and the dropout masks
@@ -140,7 +141,7 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
 
     def draw(step, stream):
         """Draw noise and labels that depend on nothing but the seed, the batch number and the stream."""
-        noise = tf.random.stateless_normal((batch_size, settings.latent_dim), (settings.seed, 5 * step + stream))
+        noise = normal_numbers(jit_compile)((batch_size, settings.latent_dim), (settings.seed, 5 * step + stream))
         labels = tf.random.stateless_uniform((batch_size,), (settings.seed, 5 * step + stream + 1),
                                              maxval=DIGITS, dtype=tf.int32)
         return own_pairs(noise), own_pairs(labels)
@@ -328,10 +329,10 @@ def train(settings):
     x_train, y_train = load_training_images(settings.data, settings.train_size, settings.batch_size)
     settings.train_size = len(x_train)
     record = record_settings(settings, x_train, y_train)
-    require_agreement(record)
     outputs, plots = Path(settings.output_dir), Path(settings.plots_dir)
     if settings.resume:
         require_checkpoint(outputs / "checkpoint.npz")
+    require_agreement(record, settings.resume and outputs / "checkpoint.npz")
     with locked_folders(*(outputs, plots) if is_chief() else ()):
         training, history, seconds = train_epochs(settings, record, x_train, y_train, outputs)
         if is_chief():
@@ -342,7 +343,7 @@ def train(settings):
 
 
 def generate_images(generator, labels, seed):
-    """Return an image, (n, 28, 28, 1) in [-1, 1], for each of `labels`, (n,) in 0..9, from noise that `seed` determines."""
+    """Return images (n, 28, 28, 1) in [-1, 1] of `labels`, (n,) in 0..9, from noise that `seed` determines."""
     noise = np.random.default_rng(seed).standard_normal((len(labels), generator.inputs[0].shape[1]), np.float32)
     return generator([noise, np.asarray(labels, np.int32)], training=False).numpy()
 
@@ -378,7 +379,7 @@ def load_generator(path):
 
 
 def generate(settings):
-    """Write `generated.png`, `settings.samples` rows of the digits of `settings.generate`; raise as `load_generator`."""
+    """Write `generated.png`, `settings.samples` rows of the digits `settings.generate`; raise as `load_generator`."""
     generator = load_generator(settings.generator or Path(settings.output_dir) / "generator.keras")
     digits = [int(digit) for digit in settings.generate]
     images = generate_images(generator, digits * settings.samples, settings.seed)
@@ -410,8 +411,7 @@ def parse_arguments(arguments=None):
     training.add_argument("--label-smoothing", type=fraction_below(0.5), default=0.1,
                           help="how far below 1 the discriminator's target for real images is (one-sided)")
     training.add_argument("--wrong-label-weight", type=fraction_below(1), default=0.1,
-                          help="share of real images with a wrong label in what the discriminator learns to reject, "
-                               "the rest being generated")
+                          help="share of wrongly labelled real images in what the discriminator learns to reject")
     training.add_argument("--mode-seeking-weight", type=fraction_below(100), default=0.15,
                           help="weight of the term that makes other noise give another image; 0 for none")
     training.add_argument("--embedding-range", type=positive_number, default=1.0,

@@ -559,8 +559,8 @@ def parse_arguments(arguments=None):
                         help="images to generate, the same number of each digit (of a StackGAN, for as many sentences "
                              "about test images); few make FID too high")
     parser.add_argument("--validation", type=whole_number(50, 10**9), default=0, metavar="N",
-                        help="for choosing settings, of a CGAN only: compare with the last N training images instead of "
-                             "the test images, and with none of them elsewhere; the generators must have been trained "
+                        help="for choosing settings, of a CGAN only: compare with the last N training images instead "
+                             "of the test images, and with none of them elsewhere; the generators must have been trained "
                              "without them (--train-size)")
     parser.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0,
                         help="start of the random numbers from which the scored images and sentences are generated")

@@ -25,8 +25,8 @@ from mnist_gan.checkpoints import finite_values, load_checkpoint, require_checkp
 from mnist_gan.command_line import (add_file_options, add_repetition_options, checked, fraction_below, one_line_errors,
                                     positive_number, readable_time, run, run_training, whole_number)
 from mnist_gan.diagrams import draw_graph
-from mnist_gan.distribution import (compile_step, is_chief, own_pairs, own_part, replicas, require_agreement,
-                                    synchronize)
+from mnist_gan.distribution import (compile_step, is_chief, normal_numbers, own_pairs, own_part, replicas,
+                                    require_agreement, synchronize)
 from mnist_gan.errors import InputError
 from mnist_gan.files import locked_folders, open_folder, write_whole
 from mnist_gan.history import draw_curves, draw_losses, write_history
@@ -61,14 +61,14 @@ def prepare_data(images, digits):
     return SimpleNamespace(images=tf.constant(images), shapes=tf.constant(np.stack([digits, thickness, slant], 1)))
 
 
-def random_draws(seed, step):
+def random_draws(seed, step, draw_normal=tf.random.stateless_normal):
     """Return (normal, uniform), which draw numbers that depend on nothing but `seed`, `step` and a stream.
 
     `normal(stream, *shape)`, with a stream 0..9, is float32; `uniform(stream, maxval, *shape)`, with a stream 0..19, is
     int32 in [0, maxval). Both turn the same seed into the same bits, so that none may be used by both.
     """
     def normal(stream, *shape):
-        return tf.random.stateless_normal(shape, (seed, 30 * step + 20 + stream))
+        return draw_normal(shape, (seed, 30 * step + 20 + stream))
 
     def uniform(stream, maxval, *shape):
         return tf.random.stateless_uniform(shape, (seed, 30 * step + stream), maxval=maxval, dtype=tf.int32)
@@ -340,7 +340,8 @@ def train_encoders(text_encoder, picture_encoder, data, table, settings):
         words = tf.gather(table, phrase(descriptions, uniform, 2)[0])
         with tf.GradientTape() as tape:
             scores = similarities(picture_encoder(halve(pictures), training=True), text_encoder(words, training=True))
-            loss = tf.reduce_mean(choose_own(scores, tf.range(size)) + choose_own(tf.transpose(scores), tf.range(size))) / 2
+            losses = [choose_own(each, tf.range(size)) for each in (scores, tf.transpose(scores))]
+            loss = tf.reduce_mean(losses[0] + losses[1]) / 2
             objective = loss / replicas()  # every device does all of this little work; the optimizer adds up
         optimizer.apply(tape.gradient(objective, variables), variables)
         return loss
@@ -390,6 +391,8 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
     generator_optimizer.build(generator_variables)
     discriminator_optimizer.build(discriminator_variables)
     mode_seeking_weight = settings.mode_seeking_weight if stage == 1 else 0.0  # Stage II has no noise
+    # XLA makes Dense layers faster and convolutions slower.
+    jit_compile = stage == 1 if jit_compile is None else jit_compile
     synchronize(generator, look, judge)
     size = settings.batch_size // replicas()  # of one device's share
     half = size // 2
@@ -416,7 +419,7 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
         return tf.reduce_mean(tf.reshape(tf.abs(batch[:half] - batch[-half:]), (half, -1)), axis=1)
 
     def train_batch(rows, step):
-        normal_for_all, uniform = random_draws(settings.seed, step)
+        normal_for_all, uniform = random_draws(settings.seed, step, normal_numbers(jit_compile))
 
         def normal(stream, rows, *shape):
             """Draw this device's share, rows (n, ...), of what is drawn for all."""
@@ -473,7 +476,8 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
             else:
                 scores = similarities(seen, candidates)
             surprises = choose_own(scores, own_rows(tf.range(candidates.shape[0])))
-            matching = replicas() * tf.reduce_sum(share * tf.reduce_mean(tf.reshape(surprises, (-1, share.shape[0])), 0))
+            surprises = tf.reduce_mean(tf.reshape(surprises, (-1, share.shape[0])), 0)
+            matching = replicas() * tf.reduce_sum(share * surprises)
             objective = g_loss + settings.kl_weight * kl + settings.matching_weight * matching
             if mode_seeking_weight:  # Mao et al. 2019, https://arxiv.org/abs/1903.05628, as in `cgan_mnist.py`
                 sameness = distances(inputs[0]) / (distances(generated) + 1e-2)
@@ -487,8 +491,7 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
 
     return SimpleNamespace(
         generator=generator, averaged_generator=averaged_generator, look=look, judge=judge, draw_inputs=draw_inputs,
-        # XLA makes Dense layers faster and convolutions slower.
-        train_batch=compile_step(train_batch, stage == 1 if jit_compile is None else jit_compile),
+        train_batch=compile_step(train_batch, jit_compile),
         variables=[variable for part in (generator, averaged_generator, look, judge, generator_optimizer,
                                          discriminator_optimizer) for variable in part.variables])
 
@@ -647,10 +650,10 @@ def train(settings):
     settings.train_size = len(images)
     settings.epochs = settings.stage1_epochs + settings.stage2_epochs
     record = record_settings(settings, images, digits)
-    require_agreement(record)
     outputs, plots = Path(settings.output_dir), Path(settings.plots_dir)
     if settings.resume:
         require_checkpoint(outputs / "checkpoint.npz")
+    require_agreement(record, settings.resume and outputs / "checkpoint.npz")
     with locked_folders(*(outputs, plots) if is_chief() else ()):
         training, history, seconds = train_epochs(settings, record, images, digits, outputs)
         if is_chief():

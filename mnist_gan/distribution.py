@@ -18,7 +18,7 @@ TF_CONFIG_EXAMPLE = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "ta
 
 
 def check_cluster(text):
-    """Return the number of workers in `text`, TF_CONFIG; raise InputError if it is none or this worker's port is taken."""
+    """Return the number of workers in `text`, TF_CONFIG; raise InputError if it is wrong or the port is taken."""
     try:
         config = json.loads(text)
         workers, task = config["cluster"]["worker"], config["task"]
@@ -29,7 +29,7 @@ def check_cluster(text):
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         fits = False
     if not fits:
-        raise InputError(f"TF_CONFIG does not describe a cluster and this worker's place in it; give {TF_CONFIG_EXAMPLE}")
+        raise InputError(f"TF_CONFIG does not describe a cluster and a place in it; give {TF_CONFIG_EXAMPLE}")
     with socket.socket() as port:
         port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the port of a worker that has just ended is free
         try:
@@ -41,7 +41,7 @@ def check_cluster(text):
 
 
 def require_equal_shares(batch_size, devices):
-    """Raise InputError unless `devices` can share a batch equally, in pairs: its halves are compared with each other."""
+    """Raise InputError unless `devices` can share a batch equally in pairs: its halves are compared."""
     if devices > 1 and batch_size % (2 * devices):
         raise InputError(f"--batch-size {batch_size}: {devices} devices cannot share it equally in pairs; "
                          f"give a multiple of {2 * devices}")
@@ -75,7 +75,7 @@ def choose_strategy(settings):
 def spread(train, settings):
     """Call `train(settings)` on every device there is, each with an equal share of every batch.
 
-    Raises what `choose_strategy` does, and ChildProcessError, an OSError, when another worker has ended before this one.
+    Raises what `choose_strategy` does, and ChildProcessError, an OSError, when another worker has ended before.
     """
     try:
         tf.get_logger().setLevel("CRITICAL")  # whatever goes wrong is told in one line
@@ -92,16 +92,19 @@ def is_chief():
     return resolver is None or resolver.task_id in (None, 0)
 
 
-def require_agreement(record):
+def require_agreement(record, checkpoint=None):
     """Raise InputError if the workers of a cluster have been given other settings or data than this one.
 
-    `record` is what `record_settings` returns; where files go may differ.
+    `record` is what `record_settings` returns; where files go may differ. `checkpoint` is the file that the training
+    continues from, if it does: the same bytes for all of them.
     """
     strategy = tf.distribute.get_strategy()
     if strategy.cluster_resolver is None:
         return
     shared = {name: value for name, value in record.items() if name not in ("output_dir", "plots_dir", "data")}
     mine = zlib.crc32(json.dumps(shared, sort_keys=True).encode())
+    if checkpoint:
+        mine = zlib.crc32(checkpoint.read_bytes(), mine)
 
     @tf.function(autograph=False)
     def gather():
@@ -109,7 +112,8 @@ def require_agreement(record):
             tf.constant([mine], tf.int64), axis=0))
     others = set(strategy.experimental_local_results(gather())[0].numpy().tolist())
     if others != {mine}:
-        raise InputError("the workers have different settings or data; give all of them the same options")
+        raise InputError("the workers have different settings, data or checkpoints; give all of them the same options "
+                         "and, to --resume, copies of the same output folder")
 
 
 def replicas():
@@ -118,7 +122,7 @@ def replicas():
 
 
 def own_part(batch):
-    """Return this device's share of the rows of `batch`, (n, ...) to (n / replicas, ...): all, if it is the only one."""
+    """Return this device's share, (n / replicas, ...), of the rows of `batch` (n, ...)."""
     if replicas() == 1:
         return batch
     size = batch.shape[0] // replicas()
@@ -132,6 +136,21 @@ def own_pairs(batch):
         return batch
     half = batch.shape[0] // 2
     return tf.concat([own_part(batch[:half]), own_part(batch[half:])], 0)
+
+
+def normal_numbers(jit_compile):
+    """Return `tf.random.stateless_normal` as it draws within a step that `compile_step` compiles with `jit_compile`.
+
+    XLA makes other normal numbers of the same random bits. Where one device would draw them with XLA, several devices
+    compile the drawing alone with it, so that they draw the same.
+    """
+    if replicas() == 1 or not jit_compile:
+        return tf.random.stateless_normal
+
+    def draw(shape, seed):
+        compiled = tf.function(lambda seed: tf.random.stateless_normal(shape, seed), jit_compile=True, autograph=False)
+        return compiled(tf.stack(seed))
+    return draw
 
 
 def compile_step(step, jit_compile):

@@ -7,8 +7,8 @@ import sys
 import benchmark
 import cgan_mnist
 import numpy as np
-import stackgan_mnist
 import pytest
+import stackgan_mnist
 from helpers import ROOT, bundled_arrays, clean_environment
 from mnist_gan import scaling
 
@@ -37,8 +37,8 @@ def test_the_benchmark_prints_every_contender_relative_to_the_floor_and_to_ours(
                             cwd=tmp_path, capture_output=True, text=True, env=clean_environment())
     assert (result.returncode, result.stderr) == (0, "")
     rows = {name: (float(floor), float(ours)) for name, floor, ours in re.findall(
-        r"^(floor|roofline|its matrix products|cgan_mnist\.py|without XLA|uncompiled|classic Keras loop) +[\d.]+ +([\d.]+)"
-        r" +([\d.]+)$", result.stdout, re.MULTILINE)}
+        r"^(floor|roofline|its matrix products|cgan_mnist\.py|without XLA|uncompiled|classic Keras loop) +[\d.]+"
+        r" +([\d.]+) +([\d.]+)$", result.stdout, re.MULTILINE)}
     assert rows["floor"][0] == 1 and rows["cgan_mnist.py"][1] == 1
     assert rows["cgan_mnist.py"][0] > 1  # nothing is faster than its own matrix products
     assert rows["roofline"][1] > rows["its matrix products"][1]

@@ -79,8 +79,7 @@ def test_only_the_first_worker_writes_files(spread_run):
 def test_two_workers_train_what_one_process_does(spread_run):
     settings = cgan_mnist.parse_arguments(ARGUMENTS)
     images, labels = load_training_images(None, settings.train_size, settings.batch_size)
-    # Without XLA, which adds up in another order, as the workers are.
-    training = cgan_mnist.build_training(settings, images, labels, jit_compile=False)
+    training = cgan_mnist.build_training(settings, images, labels)
     history = np.concatenate([cgan_mnist.train_epoch(training, settings, epoch) for epoch in range(2)])
     spread_history = np.loadtxt(spread_run[0] / "outputs" / "history.csv", delimiter=",", skiprows=1)[:, 2:]
     np.testing.assert_allclose(spread_history[:20], history, atol=1e-3)
