@@ -32,7 +32,7 @@ RECIPES = {"default": (), "bare": ("--label-smoothing", "0", "--dropout", "0", "
                                    "--mode-seeking-weight", "0")}
 FIGURES = {"fid": ("FID", 1), "label_accuracy": ("label accuracy (%)", 100), "recall": ("recall", 1),
            "spread": ("spread within\ndigits, real = 1", 1), "reached": ("training images\nreached, real = 1", 1)}
-LOGARITHMIC = ("fid", "gradient")  # figures whose differences are ratios
+LOGARITHMIC = ("fid",)  # figures whose differences are ratios
 
 
 def short_settings(options, seed, arguments=()):
