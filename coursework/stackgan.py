@@ -322,7 +322,7 @@ def compare(options, part, variants, compute, number, figures):
             axes.plot(values, [row] * len(values), "o", color=f"C{row}", alpha=0.7)
             axes.plot([values.min(), values.max()], [row, row], color=f"C{row}")
         axes.set(ylim=(len(variants) - 0.5, -0.5), yticks=range(len(variants)), yticklabels=[])
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, 1.08 * max(axes.get_xlim()[1], 1e-3))
         axes.set_title(label, fontsize=11)
         axes.grid(alpha=0.4)
     batches = QUICK_BATCHES if options.quick else STAGE1_BATCHES if number == 1 else STAGE2_BATCHES
