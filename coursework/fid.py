@@ -45,7 +45,7 @@ def fid_sample_size(options, part):
             extrapolated.plot(1000 * inverse, entry[name], "o", color=color, alpha=0.7)
             reach = np.array([0, inverse[0]])
             extrapolated.plot(1000 * reach, np.polyval(fit, reach), "--", color=color,
-                              label=None if number else f"{name}, line through all but the leftmost size")
+                              label=None if number else f"{name}, line through N ≥ {sizes[1]}")
         results[name] = summarize([{**{f"{size}": value for size, value in zip(sizes, entry[name], strict=True)},
                                     "extrapolated": float(fit[1])} for entry, fit in zip(found, fits, strict=True)])
     plain.set(title="The fewer images, the higher", xlabel="number of images N", ylabel="FID", xscale="log")
