@@ -1,4 +1,4 @@
-"""Transposed convolutions and PixelShuffle: what they compute, what they cost, and a DCGAN beside the Dense networks."""
+"""Transposed convolutions and PixelShuffle: what they compute and cost, and a DCGAN beside the Dense networks."""
 
 import time
 
@@ -288,7 +288,7 @@ def build_dcgan_generator(latent_dim, embedding_range, channels=(35, 43)):
 
 
 def build_dcgan_discriminator(dropout, channels=(20, 34)):
-    """Build a discriminator as `cgan_mnist.build_discriminator` does, with convolutions of stride 2 for Dense layers."""
+    """Build a discriminator as `cgan_mnist.build_discriminator` does, with convolutions of stride 2 for its layers."""
     image = keras.Input((SIDE, SIDE, 1), name="image")
     label = keras.Input((), dtype="int32", name="label")
     embedding = layers.Embedding(DIGITS, PIXELS, name="label_embedding")(label)

@@ -12,15 +12,13 @@ from evaluate import prepare_scenes
 from matplotlib.figure import Figure
 from mnist_gan.averaging import measure_statistics
 from mnist_gan.classifiers import classify, load_classifier
-from mnist_gan.files import open_folder
 from mnist_gan.mnist import SIDE
 from mnist_gan.obedience import ALL_FIVE, checkerboard_energy, find_attributes, shares_right, variety
 from mnist_gan.painting import enlarge, halve, paint, shape_cuts
 from mnist_gan.pictures import tile_images
-from mnist_gan.sentences import ATTRIBUTES, PHRASINGS_PER_DESCRIPTION
-from stackgan_mnist import (CONDITION_DIM, SENTENCE_DIM, SHOWN_SENTENCES, batches_per_epoch, build_picture_encoder,
-                            build_stage, draw_embedded, embed, load_networks, parse_arguments, prepare_data,
-                            sentence_table, train_encoders, train_epoch)
+from mnist_gan.sentences import ATTRIBUTES
+from stackgan_mnist import (CONDITION_DIM, SHOWN_SENTENCES, build_picture_encoder, build_stage, draw_embedded, embed,
+                            load_networks, parse_arguments, prepare_data, sentence_table, train_encoders, train_epoch)
 
 SENTENCES, QUICK_SENTENCES = 2000, 100
 STAGE1_BATCHES, STAGE2_BATCHES, QUICK_BATCHES = 600, 250, 4
@@ -210,9 +208,7 @@ def train_stage(options, number, seed, arguments=()):
     ready = prepare_training(options)
     settings = parse_arguments(["--seed", str(seed), "--stage1-epochs", "1", "--stage2-epochs", "1", *arguments])
     batches = QUICK_BATCHES if options.quick else STAGE1_BATCHES if number == 1 else STAGE2_BATCHES
-    settings.train_size = batches * settings.batch_size
-    if settings.train_size > len(options.data[0]):
-        settings.train_size = len(options.data[0])
+    settings.train_size = min(batches * settings.batch_size, len(options.data[0]))
     keras.utils.set_random_seed(seed)
     stage = build_stage(number, settings, ready.data, ready.embeddings, ready.picture_encoder,
                         prepare(options).networks.stage1, jit_compile=False if options.quick else None)
@@ -277,20 +273,18 @@ def stackgan_upsampling(options, part):
         "unsaid_thickness": ("thickness varies,\nreal = 1", 1)})
 
     def time_ways():
-        ready, steps = prepare_training(options), []
+        ready, steps, sizes = prepare_training(options), [], []
         for way in ways:
             settings = parse_arguments(["--upsampling", way])
             settings.train_size = len(options.data[0])
             stage = build_stage(2, settings, ready.data, ready.embeddings, ready.picture_encoder, stage1)
             steps.append(lambda step=stage.train_batch: step(tf.range(settings.batch_size), tf.constant(0)).numpy())
-            results["generators"][way] = {"multiply_adds": multiply_adds(stage.generator),
-                                          "weights": stage.generator.count_params()}
+            sizes.append((multiply_adds(stage.generator), stage.generator.count_params()))
         seconds = time_side_by_side(steps, 2 if options.quick else 12)
-        return {way: {**results["generators"][way], "time_ratio": took / seconds[ways.index("transposed")]}
-                for way, took in zip(ways, seconds, strict=True)}
-    results["generators"] = {}
-    results["generators"] = part("time", time_ways)
-    return results, figure
+        return {way: {"multiply_adds": products, "weights": weights,
+                      "time_ratio": took / seconds[ways.index("transposed")]}
+                for way, (products, weights), took in zip(ways, sizes, seconds, strict=True)}
+    return {**results, "generators": part("time", time_ways)}, figure
 
 
 def compare(options, part, variants, compute, number, figures):
