@@ -107,8 +107,9 @@ def gradients(options, part):
         first = len(training.history)
 
         def update(step):
-            training.train_on_real(rows[step - first])
-            training.train_on_generated(rows[step - first], step)
+            chosen = tf.gather(rows, step - first)  # a slice would make XLA compile anew for every step
+            training.train_on_real(chosen)
+            training.train_on_generated(chosen, step)
         found = []
         compiled = tf.function(update, jit_compile=not options.quick, autograph=False)
         for start, stop in zip((0, *stages), stages, strict=False):

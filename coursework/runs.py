@@ -203,7 +203,7 @@ def draw_variants(results, pictures, title, figures=FIGURES):
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter("")
         else:
-            axes.set_xlim(left=0)
+            axes.set_xlim(0, 1.08 * axes.get_xlim()[1])  # no dot is cut off
     figure.suptitle(title, fontsize=15)
     return figure
 
