@@ -16,7 +16,7 @@ from mnist_gan.mnist import SIDE
 from mnist_gan.obedience import ALL_FIVE, checkerboard_energy, find_attributes, shares_right, variety
 from mnist_gan.painting import enlarge, halve, paint, shape_cuts
 from mnist_gan.pictures import tile_images
-from mnist_gan.sentences import ATTRIBUTES
+from mnist_gan.sentences import ATTRIBUTES, read
 from stackgan_mnist import (CONDITION_DIM, SHOWN_SENTENCES, build_picture_encoder, build_stage, draw_embedded, embed,
                             load_networks, parse_arguments, prepare_data, sentence_table, train_encoders, train_epoch)
 
@@ -126,12 +126,18 @@ def stages(options, part):
                                       for name in ATTRIBUTES},
         "condition_noise": {str(scale): summarize(figures) for scale, figures in noisy.items()},
         "deviation_of_pixels": summarize(varied)}
-    return results, draw_stages(networks, results)
+    return results, draw_stages(networks, scene, results)
 
 
-def draw_stages(networks, results):
-    """Draw pictures of both stages under right and other sentences and noise, and the figures in `results`."""
+def draw_stages(networks, scene, results):
+    """Draw pictures of both stages under right and other sentences and noise, and the figures in `results`.
+
+    Beside them are the images of `scene` that fit the sentence best, painted as it says.
+    """
     sentence, other = SHOWN_SENTENCES[0], "a thin white four leaning left on a blue background"
+    wanted = np.array(read(sentence))
+    nearest = np.argsort((scene.real != wanted)[:, [0, 3, 4]] @ (4, 1, 1), kind="stable")[:8]
+    real = paint(scene.images[nearest], *(np.full(8, wanted[place]) for place in (1, 2))).numpy()
     own, others = embed(networks, [sentence]).repeat(8, 0), embed(networks, [other]).repeat(8, 0)
     noise, epsilons = random_inputs(networks, 8, 0)
     rough, fine = draw_apart(networks, own, own, noise, epsilons)
@@ -141,9 +147,9 @@ def draw_stages(networks, results):
     _, wild = draw_embedded(networks, own, noise, 2 * epsilons)
     rows = {"Stage I": enlarge(rough), "Stage II": fine, "II is told “thin white four\nleaning left on blue”": swapped,
             "one noise vector,\ncondition noise varies": fixed, "condition noise × 0": calm,
-            "condition noise × 2": wild}
-    figure = Figure((15, 8), dpi=100, layout="constrained")
-    pictures, plots = figure.subfigures(1, 2, width_ratios=(1.15, 1))
+            "condition noise × 2": wild, "real images": real}
+    figure = Figure((15.5, 8), dpi=100, layout="constrained")
+    pictures, plots = figure.subfigures(1, 2, width_ratios=(1.2, 1))
     axes = pictures.subplots()
     axes.imshow((tile_images(np.concatenate(list(rows.values())), 8) + 1) / 2, interpolation="nearest")
     axes.set_yticks((np.arange(len(rows)) + 0.5) * SIDE, list(rows), fontsize=11)
@@ -161,7 +167,8 @@ def draw_stages(networks, results):
         values = np.array([figures[name]["seeds"] for figures in results["condition_noise"].values()])
         label = "all five right (share)" if name == ALL_FIVE else f"{name} varies (real = 1)"
         augmentation.plot(scales, values.mean(axis=1), "o-", label=label)
-    augmentation.set(xlabel="factor of the condition noise when drawing (1 in training)", ylim=(0, 1.1))
+    augmentation.set(xlabel="factor of the condition noise when drawing (1 in training)")
+    augmentation.set_ylim(bottom=0)
     augmentation.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     augmentation.grid(alpha=0.3)
     return figure
@@ -172,7 +179,7 @@ def draw_bars(axes, columns, places, label):
     width = 0.85 / len(columns)
     for number, (name, heights) in enumerate(columns.items()):
         axes.bar(np.arange(len(places)) + (number - (len(columns) - 1) / 2) * width, heights, width, label=name)
-    axes.set_xticks(range(len(places)), [place.replace("_", " ") for place in places], fontsize=9)
+    axes.set_xticks(range(len(places)), [place.replace("_", " ") for place in places], fontsize=8)
     axes.set_ylabel(label, fontsize=9)
     axes.set_ylim(0, 100)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
