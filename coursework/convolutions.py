@@ -1,4 +1,4 @@
-"""Transposed convolutions and PixelShuffle: what they compute, what they cost, and a DCGAN beside the Dense networks."""
+"""Transposed convolutions and PixelShuffle: what they compute and cost, and a DCGAN beside the Dense networks."""
 
 import time
 
@@ -264,11 +264,12 @@ def draw_pixelshuffle(results, maps):
 # ---------------------------------------------------------------------------------------------- DCGAN
 
 
-def build_dcgan_generator(latent_dim, embedding_range, channels=(36, 37)):
+def build_dcgan_generator(latent_dim, embedding_range, channels=(35, 43)):
     """Build a generator as `cgan_mnist.build_generator` does, with transposed convolutions for two Dense layers.
 
     Radford et al. 2016, https://arxiv.org/abs/1511.06434, with kernels that the stride divides and LeakyReLU as in the
-    Dense generator; the label enters as it does there.
+    Dense generator; the label enters as it does there. Its kernels overlap, so that neighbouring pixels share what they
+    are made of without being averaged.
     """
     noise = keras.Input((latent_dim,), name="noise")
     label = keras.Input((), dtype="int32", name="label")
@@ -287,7 +288,7 @@ def build_dcgan_generator(latent_dim, embedding_range, channels=(36, 37)):
 
 
 def build_dcgan_discriminator(dropout, channels=(20, 34)):
-    """Build a discriminator as `cgan_mnist.build_discriminator` does, with convolutions of stride 2 for Dense layers."""
+    """Build a discriminator as `cgan_mnist.build_discriminator` does, with convolutions of stride 2 for its layers."""
     image = keras.Input((SIDE, SIDE, 1), name="image")
     label = keras.Input((), dtype="int32", name="label")
     embedding = layers.Embedding(DIGITS, PIXELS, name="label_embedding")(label)

@@ -45,7 +45,7 @@ def fid_sample_size(options, part):
             extrapolated.plot(1000 * inverse, entry[name], "o", color=color, alpha=0.7)
             reach = np.array([0, inverse[0]])
             extrapolated.plot(1000 * reach, np.polyval(fit, reach), "--", color=color,
-                              label=None if number else f"{name}, line through all but the leftmost size")
+                              label=None if number else f"{name}, line through N ≥ {sizes[1]}")
         results[name] = summarize([{**{f"{size}": value for size, value in zip(sizes, entry[name], strict=True)},
                                     "extrapolated": float(fit[1])} for entry, fit in zip(found, fits, strict=True)])
     plain.set(title="The fewer images, the higher", xlabel="number of images N", ylabel="FID", xscale="log")
@@ -71,7 +71,7 @@ def shift(images, pixels):
 
 
 def degrade(images, labels, seed):
-    """Return training images and what becomes of them, a dictionary of pairs of images (n, 28, 28, 1) and labels (n,)."""
+    """Return training images and what becomes of them, pairs of images (n, 28, 28, 1) and labels (n,) by name."""
     random = np.random.default_rng(seed)
 
     def noisy(scale):
@@ -244,7 +244,7 @@ def fid_moments(options, part):
     figure = Figure((13, 4.6), dpi=100, layout="constrained")
     *pictures, distance, shares = figure.subplots(1, 4, width_ratios=(1, 1, 1.4, 1.1))
     for axes, shown, title in ((pictures[0], images[:20], "real images"),
-                               (pictures[1], decode(found[0]["images"]), "mixtures of them: equal mean\nand covariance")):
+                               (pictures[1], decode(found[0]["images"]), "mixtures: equal mean\nand covariance")):
         axes.imshow(tile_images(shown, 4), cmap="gray", vmin=-1, vmax=1)
         axes.set_title(title, fontsize=12)
         axes.set(xticks=[], yticks=[])

@@ -12,15 +12,13 @@ from evaluate import prepare_scenes
 from matplotlib.figure import Figure
 from mnist_gan.averaging import measure_statistics
 from mnist_gan.classifiers import classify, load_classifier
-from mnist_gan.files import open_folder
 from mnist_gan.mnist import SIDE
 from mnist_gan.obedience import ALL_FIVE, checkerboard_energy, find_attributes, shares_right, variety
 from mnist_gan.painting import enlarge, halve, paint, shape_cuts
 from mnist_gan.pictures import tile_images
-from mnist_gan.sentences import ATTRIBUTES, PHRASINGS_PER_DESCRIPTION
-from stackgan_mnist import (CONDITION_DIM, SENTENCE_DIM, SHOWN_SENTENCES, batches_per_epoch, build_picture_encoder,
-                            build_stage, draw_embedded, embed, load_networks, parse_arguments, prepare_data,
-                            sentence_table, train_encoders, train_epoch)
+from mnist_gan.sentences import ATTRIBUTES, read
+from stackgan_mnist import (CONDITION_DIM, SHOWN_SENTENCES, build_picture_encoder, build_stage, draw_embedded, embed,
+                            load_networks, parse_arguments, prepare_data, sentence_table, train_encoders, train_epoch)
 
 SENTENCES, QUICK_SENTENCES = 2000, 100
 STAGE1_BATCHES, STAGE2_BATCHES, QUICK_BATCHES = 600, 250, 4
@@ -128,12 +126,18 @@ def stages(options, part):
                                       for name in ATTRIBUTES},
         "condition_noise": {str(scale): summarize(figures) for scale, figures in noisy.items()},
         "deviation_of_pixels": summarize(varied)}
-    return results, draw_stages(networks, results)
+    return results, draw_stages(networks, scene, results)
 
 
-def draw_stages(networks, results):
-    """Draw pictures of both stages under right and other sentences and noise, and the figures in `results`."""
+def draw_stages(networks, scene, results):
+    """Draw pictures of both stages under right and other sentences and noise, and the figures in `results`.
+
+    Beside them are the images of `scene` that fit the sentence best, painted as it says.
+    """
     sentence, other = SHOWN_SENTENCES[0], "a thin white four leaning left on a blue background"
+    wanted = np.array(read(sentence))
+    nearest = np.argsort((scene.real != wanted)[:, [0, 3, 4]] @ (4, 1, 1), kind="stable")[:8]
+    real = paint(scene.images[nearest], *(np.full(8, wanted[place]) for place in (1, 2))).numpy()
     own, others = embed(networks, [sentence]).repeat(8, 0), embed(networks, [other]).repeat(8, 0)
     noise, epsilons = random_inputs(networks, 8, 0)
     rough, fine = draw_apart(networks, own, own, noise, epsilons)
@@ -143,9 +147,9 @@ def draw_stages(networks, results):
     _, wild = draw_embedded(networks, own, noise, 2 * epsilons)
     rows = {"Stage I": enlarge(rough), "Stage II": fine, "II is told “thin white four\nleaning left on blue”": swapped,
             "one noise vector,\ncondition noise varies": fixed, "condition noise × 0": calm,
-            "condition noise × 2": wild}
-    figure = Figure((15, 8), dpi=100, layout="constrained")
-    pictures, plots = figure.subfigures(1, 2, width_ratios=(1.15, 1))
+            "condition noise × 2": wild, "real images": real}
+    figure = Figure((15.5, 8), dpi=100, layout="constrained")
+    pictures, plots = figure.subfigures(1, 2, width_ratios=(1.2, 1))
     axes = pictures.subplots()
     axes.imshow((tile_images(np.concatenate(list(rows.values())), 8) + 1) / 2, interpolation="nearest")
     axes.set_yticks((np.arange(len(rows)) + 0.5) * SIDE, list(rows), fontsize=11)
@@ -163,7 +167,8 @@ def draw_stages(networks, results):
         values = np.array([figures[name]["seeds"] for figures in results["condition_noise"].values()])
         label = "all five right (share)" if name == ALL_FIVE else f"{name} varies (real = 1)"
         augmentation.plot(scales, values.mean(axis=1), "o-", label=label)
-    augmentation.set(xlabel="factor of the condition noise when drawing (1 in training)", ylim=(0, 1.1))
+    augmentation.set(xlabel="factor of the condition noise when drawing (1 in training)")
+    augmentation.set_ylim(bottom=0)
     augmentation.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     augmentation.grid(alpha=0.3)
     return figure
@@ -174,7 +179,7 @@ def draw_bars(axes, columns, places, label):
     width = 0.85 / len(columns)
     for number, (name, heights) in enumerate(columns.items()):
         axes.bar(np.arange(len(places)) + (number - (len(columns) - 1) / 2) * width, heights, width, label=name)
-    axes.set_xticks(range(len(places)), [place.replace("_", " ") for place in places], fontsize=9)
+    axes.set_xticks(range(len(places)), [place.replace("_", " ") for place in places], fontsize=8)
     axes.set_ylabel(label, fontsize=9)
     axes.set_ylim(0, 100)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -210,9 +215,7 @@ def train_stage(options, number, seed, arguments=()):
     ready = prepare_training(options)
     settings = parse_arguments(["--seed", str(seed), "--stage1-epochs", "1", "--stage2-epochs", "1", *arguments])
     batches = QUICK_BATCHES if options.quick else STAGE1_BATCHES if number == 1 else STAGE2_BATCHES
-    settings.train_size = batches * settings.batch_size
-    if settings.train_size > len(options.data[0]):
-        settings.train_size = len(options.data[0])
+    settings.train_size = min(batches * settings.batch_size, len(options.data[0]))
     keras.utils.set_random_seed(seed)
     stage = build_stage(number, settings, ready.data, ready.embeddings, ready.picture_encoder,
                         prepare(options).networks.stage1, jit_compile=False if options.quick else None)
@@ -277,20 +280,18 @@ def stackgan_upsampling(options, part):
         "unsaid_thickness": ("thickness varies,\nreal = 1", 1)})
 
     def time_ways():
-        ready, steps = prepare_training(options), []
+        ready, steps, sizes = prepare_training(options), [], []
         for way in ways:
             settings = parse_arguments(["--upsampling", way])
             settings.train_size = len(options.data[0])
             stage = build_stage(2, settings, ready.data, ready.embeddings, ready.picture_encoder, stage1)
             steps.append(lambda step=stage.train_batch: step(tf.range(settings.batch_size), tf.constant(0)).numpy())
-            results["generators"][way] = {"multiply_adds": multiply_adds(stage.generator),
-                                          "weights": stage.generator.count_params()}
+            sizes.append((multiply_adds(stage.generator), stage.generator.count_params()))
         seconds = time_side_by_side(steps, 2 if options.quick else 12)
-        return {way: {**results["generators"][way], "time_ratio": took / seconds[ways.index("transposed")]}
-                for way, took in zip(ways, seconds, strict=True)}
-    results["generators"] = {}
-    results["generators"] = part("time", time_ways)
-    return results, figure
+        return {way: {"multiply_adds": products, "weights": weights,
+                      "time_ratio": took / seconds[ways.index("transposed")]}
+                for way, (products, weights), took in zip(ways, sizes, seconds, strict=True)}
+    return {**results, "generators": part("time", time_ways)}, figure
 
 
 def compare(options, part, variants, compute, number, figures):
@@ -322,7 +323,7 @@ def compare(options, part, variants, compute, number, figures):
             axes.plot(values, [row] * len(values), "o", color=f"C{row}", alpha=0.7)
             axes.plot([values.min(), values.max()], [row, row], color=f"C{row}")
         axes.set(ylim=(len(variants) - 0.5, -0.5), yticks=range(len(variants)), yticklabels=[])
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, 1.08 * max(axes.get_xlim()[1], 1e-3))
         axes.set_title(label, fontsize=11)
         axes.grid(alpha=0.4)
     batches = QUICK_BATCHES if options.quick else STAGE1_BATCHES if number == 1 else STAGE2_BATCHES
