@@ -439,7 +439,8 @@ def time_network(size, calls):
     @tf.function(autograph=False)
     def add_up(values):
         return strategy.experimental_local_results(strategy.run(
-            lambda: tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)))[0]
+            lambda: tf.distribute.get_replica_context().all_reduce(
+                tf.distribute.ReduceOp.SUM, tf.identity(values))))[0]  # the copy is on this worker's device
     little, much = (median_seconds(lambda _, values=values: add_up(values), calls)
                     for values in (tf.zeros(1), tf.zeros(size // 4)))
     messages = 2 * (replicas() - 1)
