@@ -60,7 +60,7 @@ def test_quick_experiments_write_numbers_and_figures_to_their_own_folder(forked_
     assert found["alternating"]["largest_distance"] < 1.1
     # Nobody can tell real images from real images; even the least trained generator's are told from them.
     assert objective["results"]["against_real_images"]["sum_of_losses"]["mean"] == pytest.approx(math.log(4), abs=0.1)
-    assert objective["results"]["against_the_bare_generator"]["sum_of_losses"]["mean"] < 0.5
+    assert objective["results"]["against_the_bare_generator"]["sum_of_losses"]["mean"] < 1
 
 
 def test_an_interrupted_experiment_continues_with_its_finished_parts(tmp_path, monkeypatch, capsys):
