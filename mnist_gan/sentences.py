@@ -69,8 +69,9 @@ PHRASINGS_PER_DESCRIPTION = 6  # in the table of all sentences; a third of them 
 def normalize(sentence):
     """Return the words of a sentence as a list: lower case, no punctuation, one form of every letter and numeral."""
     text = unicodedata.normalize("NFKC", sentence).casefold().translate({0x64A: "ی", 0x643: "ک", 0x200C: " "})
-    text = "".join(str(unicodedata.digit(letter)) if letter.isdigit() else letter
-                   for letter in text if not unicodedata.combining(letter))
+    if not text.isascii():
+        text = "".join(str(unicodedata.digit(letter)) if letter.isdigit() else letter
+                       for letter in text if not unicodedata.combining(letter))
     # "an" is "a", and the Persian suffix that ties "background" to its colour says nothing.
     return ["a" if word == "an" else word for word in re.findall(r"\w+", text) if word not in ("ی", "ای")]
 
@@ -138,6 +139,12 @@ def read(sentence):
     return tuple(description)
 
 
+@functools.cache
+def optional_pieces(phrasing):
+    """Return the pieces in brackets of a phrasing, each with the attribute that it says."""
+    return [(piece, re.search(r"\{(\w+)\}", piece)[1]) for piece in re.findall(r"\[[^]]*\]", phrasing)]
+
+
 def describe(description, random=None, language="English"):
     """Return a sentence in `language` that says a description, five whole numbers.
 
@@ -154,10 +161,9 @@ def describe(description, random=None, language="English"):
                 synonyms = (str(value),)
             said[attribute] = choose(synonyms)
     text = choose(PHRASINGS[language])
-    for piece in re.findall(r"\[[^]]*\]", text):
-        unsaid = re.search(r"\{(\w+)\}", piece)[1] not in said
-        text = text.replace(piece, "" if unsaid else piece[1:-1])
-    text = re.sub(r"\s+", " ", text.format(**said)).strip()
+    for piece, attribute in optional_pieces(text):
+        text = text.replace(piece, piece[1:-1] if attribute in said else "")
+    text = " ".join(text.format(**said).split())
     return re.sub(r"\ba (?=[aeiou])(?!one)", "an ", text)
 
 

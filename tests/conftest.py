@@ -2,9 +2,11 @@
 
 import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -13,6 +15,11 @@ from helpers import (EPOCHS, ROOT, SCRIPT, SMALL_RUN, SMALL_STACKGAN, STACKGAN, 
                      run_script)
 
 sys.path.insert(0, str(ROOT))
+
+# Most of a small run is compilation, for which all processes of a test run share one cache.
+xla_cache = None if "TF_XLA_FLAGS" in os.environ else tempfile.TemporaryDirectory()
+if xla_cache:
+    os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={xla_cache.name}"
 
 
 @pytest.fixture(scope="session")

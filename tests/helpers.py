@@ -23,8 +23,9 @@ REPEATED_FILES = ("outputs/epoch_001.png", "outputs/epoch_002.png", "outputs/epo
 
 
 def clean_environment():
-    """Return the environment a user has: without what importing the script into the tests has set."""
-    return {name: value for name, value in os.environ.items() if name == "TF_CONFIG" or not name.startswith("TF_")}
+    """Return the environment a user has, without what importing the script has set, and with the cache of XLA."""
+    return {name: value for name, value in os.environ.items()
+            if name in ("TF_CONFIG", "TF_XLA_FLAGS") or not name.startswith("TF_")}
 
 
 def start_script(arguments, folder, script=SCRIPT, **options):
