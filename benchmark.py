@@ -15,6 +15,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import socket
 import subprocess
 import sys
@@ -29,11 +30,12 @@ import stackgan_mnist as stackgan
 from mnist_gan.command_line import checked, one_line_errors, positive_number, readable_time, run, whole_number
 from mnist_gan.distribution import replicas, spread
 from mnist_gan.errors import InputError
-from mnist_gan.files import open_folder
+from mnist_gan.files import open_folder, write_json
 from mnist_gan.mnist import DIGITS, PIXELS, SIDE, load_data
 from mnist_gan.pictures import save_figure
 from mnist_gan.scaling import draw_scaling, fit_compute, reduction_seconds, speed_up, worthwhile_rows
 from mnist_gan.sentences import sentence_table
+from mnist_gan.settings import versions
 
 import keras
 import numpy as np
@@ -300,6 +302,14 @@ def time_side_by_side(contenders, rounds, seconds=0.5):
     return {name: float(np.median(times)) for name, times in samples.items()}
 
 
+def write_results(settings, path, results):
+    """Write what was measured and how to the JSON file `path` and say where; raise OSError if that fails."""
+    write_json(path, {"command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
+                      "machine": f"{platform.machine()}, {os.cpu_count()} cores", "versions": versions(),
+                      "batch_size": settings.batch_size, "rounds": settings.rounds, "results": results})
+    print(f"\n{path}: these figures")
+
+
 FIRST_BATCH = """
 import cgan_mnist as cgan, tensorflow as tf
 from mnist_gan.mnist import load_data
@@ -340,7 +350,8 @@ def measure_command(settings):
 
 
 def benchmark(settings):
-    """Measure and print what the options in `settings` ask for."""
+    """Measure, print and write what the options in `settings` ask for."""
+    outputs = open_folder(settings.output_dir)
     command = measure_command(settings) if settings.whole_command else None
     defaults = cgan.parse_arguments(["--batch-size", str(settings.batch_size)])
     (x_train, y_train), _ = load_data()
@@ -371,8 +382,14 @@ that Adam and the average must move beside them, at {bandwidth / 1e9:.1f} GB per
 {seconds[ours] / roofline:.2f} x the roofline.
 
 {'training step':<24}{'ms':>8}{'x floor':>10}{'x ours':>9}""")
+    results = {}
     for name, value in {"floor": work / rate, "roofline": roofline, **seconds}.items():
         print(f"{name:<24}{1000 * value:>8.1f}{value / (work / rate):>10.2f}{value / seconds[ours]:>9.2f}")
+        results[name.split()[0] if "PyTorch" in name else name] = {
+            "ms": 1000 * value, "times_floor": value / (work / rate), "times_ours": value / seconds[ours]}
+    results["step"] = {"billion_multiply_adds": work / 1e9, "billion_multiply_adds_per_second": rate / 1e9,
+                       "megabytes": moved / 1e6, "gigabytes_per_second": bandwidth / 1e9,
+                       "times_roofline": seconds[ours] / roofline}
     if command:
         first_batch, whole, peak = command
         batches = settings.epochs * -(-len(x_train) // settings.batch_size)
@@ -381,10 +398,14 @@ start to the end of the first batch: {first_batch:.1f} s, the best of 3
 whole command, {settings.epochs} epochs: {readable_time(whole)}, {whole / (batches * seconds[ours]):.2f} x \
 its {batches:,} training steps alone
 peak resident memory of the command: {peak:.2f} GiB""")
+        results["whole_command"] = {"seconds": whole, "seconds_to_first_batch": first_batch, "peak_gib": peak,
+                                    "times_its_steps": whole / (batches * seconds[ours])}
+    write_results(settings, outputs / "benchmark.json", results)
 
 
 def benchmark_stackgan(settings):
-    """Measure and print the training steps of both stages of `stackgan_mnist.py`, compiled in each way and not."""
+    """Measure, print and write the steps of both stages of `stackgan_mnist.py`, compiled in each way and not."""
+    outputs = open_folder(settings.output_dir)
     (x_train, y_train), _ = load_data()
     x_train, y_train = x_train[:10_000], y_train[:10_000]
     contenders = {}
@@ -401,9 +422,12 @@ Batch size {settings.batch_size}, medians over {settings.rounds} rounds in which
 `stackgan_mnist.py` compiles Stage I with XLA and Stage II without.
 
 {'training step':<24}{'ms':>8}{'x ours':>9}""")
+    results = {}
     for name, value in seconds.items():
         ours = seconds["Stage II without XLA" if name.startswith("Stage II ") else "Stage I with XLA"]
         print(f"{name:<24}{1000 * value:>8.1f}{value / ours:>9.2f}")
+        results[name] = {"ms": 1000 * value, "times_ours": value / ours}
+    write_results(settings, outputs / "benchmark_stackgan.json", results)
 
 
 SCRIPTS = {"cgan_mnist.py": True, "Stage I": True, "Stage II": False}  # whether one device compiles it with XLA
@@ -510,7 +534,7 @@ def benchmark_workers(settings):
     if size % (2 * count):
         raise InputError(f"--batch-size {size}: {count} workers cannot share it equally in pairs; "
                          f"give a multiple of {2 * count}")
-    plots = open_folder(settings.plots_dir)
+    outputs, plots = open_folder(settings.output_dir), open_folder(settings.plots_dir)
     print(f"""{platform.machine()}, a core for each process, TensorFlow {tf.__version__}, Keras {keras.__version__}
 Batch size {size}, shared by {count} workers on loopback; medians of {calls} steps, in ms. Workers compile without XLA.
 Communication: what a step of the workers takes beyond one process with a worker's share of the batch.
@@ -518,7 +542,7 @@ Efficiency: one process over {count} times the workers', both without XLA. Predi
 
 {"training step":<16}{"1, XLA":>9}{"1":>9}{"1, share":>10}{f"{count}":>9}{"communication":>15}{"efficiency":>12}\
 {"predicted":>11}""")
-    models, measured = {}, {}
+    models, measured, results = {}, {}, {}
     for name, jit_compile in SCRIPTS.items():
         compiled = time_processes(1, name, size, True, calls)["seconds"] if jit_compile else None
         whole, half, share = (time_processes(1, name, rows, False, calls)["seconds"]
@@ -529,6 +553,11 @@ Efficiency: one process over {count} times the workers', both without XLA. Predi
         predicted = share + reduction_seconds(count, *traffic, together["latency"], together["bandwidth"])
         models[name] = compute, traffic, together["latency"]
         measured[name] = count, whole / seconds, whole / predicted
+        results[name] = {"one_xla": compiled and 1000 * compiled, "one": 1000 * whole, "one_share": 1000 * share,
+                         "workers": 1000 * seconds, "communication": 1000 * (seconds - share),
+                         "efficiency": whole / (count * seconds), "predicted": 1000 * predicted,
+                         "model_off": abs(predicted / seconds - 1), "megabytes": traffic[1] / 1e6,
+                         "ms_a_message": 1e3 * together["latency"], "predictions": {}}
         print(f"{name:<16}{f'{1000 * compiled:.1f}' if compiled else '-':>9}{1000 * whole:>9.1f}{1000 * share:>10.1f}"
               f"{1000 * seconds:>9.1f}{1000 * (seconds - share):>15.1f}{whole / (count * seconds):>12.2f}"
               f"{1000 * predicted:>11.1f}", flush=True)
@@ -547,9 +576,12 @@ long as it communicates.
             costs = [reduction_seconds(number, *traffic, latency, gigabits * 1e9 / 8) for number in workers]
             curves[name] = workers, [speed_up(compute, cost, size, number)
                                      for number, cost in zip(workers, costs, strict=True)]
+            results[name]["predictions"][f"{gigabits:g} Gbit/s"] = {
+                "speed_up": curves[name][1][-1], "rows_each": worthwhile_rows(compute, costs[-1])}
             print(f"{name:<16}{gigabits:>9g}{1e6 * latency:>14.0f}{curves[name][1][-1]:>10.1f}"
                   f"{worthwhile_rows(compute, costs[-1]):>11,}")
     save_figure(plots / "scaling.png", draw_scaling(predictions, measured, size))
+    write_results(settings, outputs / "scaling.json", results)
 
 
 def parse_arguments(arguments=None):
@@ -575,6 +607,8 @@ def parse_arguments(arguments=None):
     parser.add_argument("--latency", type=checked(float, lambda value: 0 <= value < 1e6, "from 0 to 10^6"),
                         metavar="MICROSECONDS",
                         help="with --workers, time of a message there; as measured between the processes if not given")
+    parser.add_argument("--output-dir", default="outputs", metavar="DIR",
+                        help="folder for the figures as JSON, whose name says what was measured")
     parser.add_argument("--plots-dir", default="plots", metavar="DIR", help="with --workers, folder for scaling.png")
     parser.add_argument("--epochs", type=whole_number(1, 999), default=cgan.parse_arguments([]).epochs,
                         help="epochs of the whole command; few overrate its start")

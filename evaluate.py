@@ -10,7 +10,6 @@ figures and pictures of a CGAN, figures and pictures of a StackGAN, tables, comm
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +20,7 @@ from mnist_gan.classifiers import classify, find_classifier, load_classifier, tw
 from mnist_gan.command_line import one_line_errors, readable_time, run, whole_number
 from mnist_gan.distances import frechet_distance, nearest, parzen_log_likelihoods, precision_recall, spread
 from mnist_gan.errors import InputError
-from mnist_gan.files import open_folder, write_whole
+from mnist_gan.files import open_folder, write_json
 from mnist_gan.mnist import DIGITS, PIXELS, SIDE, load_data, scale_images
 from mnist_gan.obedience import (ALL_FIVE, checkerboard_energy, describe_images, digits_alone, find_attributes,
                                  recolour_never_seen, shares_right, unsay, variety, write_sentences)
@@ -369,12 +368,6 @@ def median(columns):
     return {name: np.median([figures[name] for figures in columns], axis=0).tolist() for name in columns[0]}
 
 
-def write_metrics(path, metrics):
-    """Write the dictionary `metrics` as JSON, with null for a figure that is nan, which JSON does not know."""
-    metrics = json.loads(json.dumps(metrics), parse_constant=lambda name: None)
-    write_whole(path, lambda partial: partial.write_text(json.dumps(metrics, indent=2) + "\n"))
-
-
 # ---------------------------------------------------------------------------------------- command line
 
 PLOTS_DIRS = {"cgan": "plots", "stackgan": "plots/stackgan"}
@@ -440,7 +433,7 @@ def evaluate_cgan(settings, plots_dir):
         "real_training_images": len(real.images), "test_images": len(x_test),
         "held_out_images_for_sigma": len(real.held_out_pixels), "neighbours_k": 3,
         "classifier_test_accuracy": accuracy, **columns}
-    write_metrics(outputs / "metrics.json", metrics)
+    write_json(outputs / "metrics.json", metrics)
     part = "validation" if settings.validation else "test"
     print(f"""
 {settings.samples:,} images per column against {len(x_test):,} {part} images, in the features of a classifier that is
@@ -507,7 +500,7 @@ def evaluate_stackgan(settings, plots_dir):
         "test_images": len(test_rows), "neighbours_k": NEIGHBOURS,
         "classifier_test_accuracy": digit_accuracy,
         "painted_classifier_test_accuracy": dict(zip(ATTRIBUTES, colour_accuracies, strict=False)), **columns}
-    write_metrics(outputs / "metrics.json", metrics)
+    write_json(outputs / "metrics.json", metrics)
     save_figure(plots / "obedience.png", draw_obedience(
         {**{name: figures[0] for name, figures in stages.items()}, "real": real_columns["real"]}))
     save_figure(plots / "sentences.png", draw_sentences(

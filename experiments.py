@@ -26,7 +26,7 @@ from coursework import collapse, convolutions, fid, labels, noise, runs, stackga
 from coursework.report import with_numbers
 from mnist_gan.command_line import one_line_errors, readable_time, run
 from mnist_gan.errors import InputError
-from mnist_gan.files import open_folder, write_whole
+from mnist_gan.files import open_folder, write_json, write_whole
 from mnist_gan.mnist import load_data
 from mnist_gan.pictures import save_figure
 from mnist_gan.settings import record_settings, versions
@@ -84,11 +84,6 @@ def open_parts(path, settings):
             print(f"{readable_time(took)}" + (f", about {readable_time(left * took)} left" if left else ""), flush=True)
         return finished[name]
     return part, seconds
-
-
-def write_json(path, content):
-    """Write `content` as a whole JSON file."""
-    write_whole(path, lambda partial: partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n"))
 
 
 def run_experiment(name, options, settings, outputs, plots):

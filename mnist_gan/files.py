@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import tempfile
 import zipfile
@@ -34,6 +35,12 @@ def write_whole(path, write):
         raise OSError(f"cannot write {path} ({error.strerror or error})") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_json(path, content):
+    """Write `content` as a whole JSON file, with null for what is not a finite number, which JSON does not know."""
+    content = json.loads(json.dumps(content), parse_constant=lambda name: None)
+    write_whole(path, lambda partial: partial.write_text(json.dumps(content, indent=1) + "\n"))
 
 
 def read_npz(path, names=None):

@@ -1,10 +1,9 @@
 """The settings of a run: what it is asked to do, shown at its start and kept beside its results."""
 
 import importlib.metadata
-import json
 import platform
 
-from mnist_gan.files import write_whole
+from mnist_gan.files import write_json
 from mnist_gan.mnist import checksum
 
 # Options that do not describe a training but say whether to start, continue or do without one.
@@ -33,5 +32,4 @@ def versions():
 
 def write_settings(path, record, seconds):
     """Write what `record_settings` returned as JSON, with the time of the run and the versions of all that it used."""
-    write_whole(path, lambda partial: partial.write_text(json.dumps(
-        {**record, "wall_time_seconds": round(seconds, 1), **versions()}, indent=2) + "\n"))
+    write_json(path, {**record, "wall_time_seconds": round(seconds, 1), **versions()})

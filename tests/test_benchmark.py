@@ -1,5 +1,6 @@
 """The benchmark: what it counts, and that the real command prints every ratio."""
 
+import json
 import re
 import subprocess
 import sys
@@ -49,7 +50,11 @@ def test_the_benchmark_prints_every_contender_relative_to_the_floor_and_to_ours(
     assert rows["roofline"][1] > rows["its matrix products"][1]
     assert 0 < rows["its matrix products"][1] < 1.2  # but one short round is not exact
     assert rows["uncompiled"][1] > 1 and rows["classic Keras loop"][1] > 1
-    assert not list(tmp_path.iterdir())
+    record = json.loads((tmp_path / "outputs" / "benchmark.json").read_text())
+    assert record["command"] == "python benchmark.py --rounds 1 --batch-size 32"
+    for name, (floor, ours) in rows.items():
+        assert record["results"][name]["times_ours"] == pytest.approx(ours, abs=0.006)
+        assert record["results"][name]["times_floor"] == pytest.approx(floor, abs=0.006)
 
 
 def test_the_contender_of_a_stage_is_the_scripts_own_step():

@@ -15,6 +15,7 @@ from helpers import ROOT, bundled_arrays, clean_environment, contents
 from mnist_gan.distances import (frechet_distance, nearest, neighbour_radii, parzen_log_likelihoods, precision_recall,
                                  spread)
 from mnist_gan.classifiers import two_sample_accuracy
+from mnist_gan.files import write_json
 from mnist_gan.networks import save_network
 from mnist_gan.pieces import count_pieces
 
@@ -153,7 +154,7 @@ def test_two_sample_accuracy_is_half_for_two_samples_of_the_same_and_one_for_dif
 
 
 def test_a_figure_that_is_nan_is_null_in_the_file(tmp_path):
-    evaluate.write_metrics(tmp_path / "metrics.json", {"real": {"fid": 1.5, "slant": float("nan")}, "seeds": [0, 1]})
+    write_json(tmp_path / "metrics.json", {"real": {"fid": 1.5, "slant": float("nan")}, "seeds": [0, 1]})
     written = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert written == {"real": {"fid": 1.5, "slant": None}, "seeds": [0, 1]}
 
