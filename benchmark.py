@@ -61,11 +61,9 @@ def step_multiply_adds(generator, discriminator, batch_size, wrong_labels):
     The discriminator's two updates take all three each, the second one also for its `wrong_labels`
     real images; generating the images for the second takes one pass of the generator; the generator's
     update takes all three of the generator and, as the discriminator is frozen there, two of the
-    discriminator. Of the detail that the discriminator sees, its own two updates need no gradients.
+    discriminator.
     """
-    inputs, units = next(layer.kernel.shape for layer in discriminator.layers if isinstance(layer, layers.Dense))
     return ((8 * batch_size + 3 * wrong_labels) * multiply_adds(discriminator)
-            - (2 * batch_size + wrong_labels) * (inputs - PIXELS) * units
             + 4 * batch_size * multiply_adds(generator))
 
 
@@ -84,17 +82,15 @@ def products_contender(generator, discriminator, batch_size, wrong_labels):
     kernels_g, kernels_d = ([layer.kernel for layer in network.layers if isinstance(layer, layers.Dense)]
                             for network in (generator, discriminator))
 
-    def multiply(x, kernels, detail_gradients=True):
+    def multiply(x, kernels):
         for kernel in kernels:
-            if kernel.shape[0] == 2 * x.shape[1]:  # the discriminator sees pixels and their detail
-                x = tf.concat([x, x if detail_gradients else tf.stop_gradient(x)], 1)
             x = tf.matmul(x, kernel)
         return x
 
     def gradients(x, kernels, trained):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            total = tf.nn.l2_loss(multiply(x, kernels, trained is kernels_g))
+            total = tf.nn.l2_loss(multiply(x, kernels))
         return tape.gradient(total, [x, *trained])
 
     real = tf.random.stateless_normal((batch_size, PIXELS), (0, 0))
@@ -195,17 +191,12 @@ def torch_contender(settings, x_train, y_train):
     from torch import nn
 
     class Conditional(nn.Module):
-        def __init__(self, width, *stack, detail_weight=0.0):
+        def __init__(self, width, *stack):
             super().__init__()
             self.embedding, self.stack = nn.Embedding(DIGITS, width), nn.Sequential(*stack)
-            self.detail_weight = detail_weight
 
         def forward(self, x, labels):
-            seen = x.flatten(1) * self.embedding(labels)
-            if self.detail_weight:
-                smooth = nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-                seen = torch.cat([seen, self.detail_weight * (x - smooth).flatten(1)], 1)
-            return self.stack(seen)
+            return self.stack(x.flatten(1) * self.embedding(labels))
 
     def hidden(inputs, width, last):
         return nn.Linear(inputs, width), nn.LeakyReLU(0.2), last
@@ -220,13 +211,13 @@ def torch_contender(settings, x_train, y_train):
         *(nn.AvgPool2d(3, 1, 1, count_include_pad=False) for _ in range(settings.smoothing)), nn.Tanh())
         for _ in range(2))
     discriminator = Conditional(
-        PIXELS, *hidden((1 + bool(settings.detail_weight)) * PIXELS, settings.discriminator_units, nn.Identity()),
+        PIXELS, *hidden(PIXELS, settings.discriminator_units, nn.Identity()),
         *hidden(settings.discriminator_units, 512, nn.Dropout(settings.dropout)),
-        *hidden(512, 512, nn.Dropout(settings.dropout)), nn.Linear(512, 1), detail_weight=settings.detail_weight)
+        *hidden(512, 512, nn.Dropout(settings.dropout)), nn.Linear(512, 1))
     averaged.load_state_dict(generator.state_dict())
     optimizers = [torch.optim.Adam(network.parameters(), rate, (0.5, 0.999), 1e-7, fused=True) for network, rate in (
         (discriminator, settings.discriminator_learning_rate), (generator, settings.generator_learning_rate))]
-    images, labels = torch.from_numpy(x_train)[:, None], torch.from_numpy(y_train)
+    images, labels = torch.from_numpy(x_train), torch.from_numpy(y_train)
     weight, half = settings.wrong_label_weight, size // 2
 
     def distances(batch):
@@ -250,7 +241,7 @@ def torch_contender(settings, x_train, y_train):
             generated = generator(noise, wanted)
         generator.train()
         wrong = (right[:half] + torch.randint(1, DIGITS, (half,))) % DIGITS
-        logits = discriminator(torch.cat([generated, real[:half]]), torch.cat([wanted, wrong]))
+        logits = discriminator(torch.cat([generated.flatten(1), real[:half].flatten(1)]), torch.cat([wanted, wrong]))
         update(optimizers[0], (1 - weight) * loss(logits[:size], 0.0) + weight * loss(logits[size:], 0.0))
         noise, wanted = torch.randn(size, latent_dim), torch.randint(DIGITS, (size,))
         wanted = torch.cat([wanted[:-half], wanted[:half]])

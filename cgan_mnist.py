@@ -53,10 +53,15 @@ def build_generator(latent_dim=100, embedding_range=0.05, smoothing=0):
     start = keras.initializers.RandomUniform(-embedding_range, embedding_range)
     embedding = layers.Embedding(DIGITS, latent_dim, embeddings_initializer=start, name="label_embedding")(label)
     x = layers.Multiply(name="noise_times_label")([noise, embedding])
-    for units in (256, 512, 1024):
-        x = layers.Dense(units)(x)
-        x = layers.LeakyReLU(negative_slope=0.2)(x)
-        x = layers.BatchNormalization(momentum=0.8)(x)
+    x = layers.Dense(256)(x)
+    x = layers.LeakyReLU(negative_slope=0.2)(x)
+    x = layers.BatchNormalization(momentum=0.8)(x)
+    x = layers.Dense(512)(x)
+    x = layers.LeakyReLU(negative_slope=0.2)(x)
+    x = layers.BatchNormalization(momentum=0.8)(x)
+    x = layers.Dense(1024)(x)
+    x = layers.LeakyReLU(negative_slope=0.2)(x)
+    x = layers.BatchNormalization(momentum=0.8)(x)
     x = layers.Dense(PIXELS)(x)
     x = layers.Reshape((SIDE, SIDE, 1))(x)
     # Neighbours share what they are made of, so that single pixels do not stand out as specks; the tanh sharpens again.
@@ -66,24 +71,18 @@ def build_generator(latent_dim=100, embedding_range=0.05, smoothing=0):
     return keras.Model([noise, label], image, name="generator")
 
 
-def build_discriminator(dropout=0.4, first_units=512, detail_weight=0.0):
+def build_discriminator(dropout=0.4, first_units=512):
     """Build the discriminator: image (n, 28, 28, 1) in [-1, 1] and label (n,), integers 0..9,
     to the probability (n, 1) that the image is real, given the label.
 
-    The label's embedding is multiplied into the flattened image; beside the product stands, times `detail_weight`, how
-    much each pixel differs from the mean of itself and its neighbours. The first of the three Dense layers has
-    `first_units`. The defaults are those of the scripts that people copy.
+    The label's embedding is multiplied into the flattened image; the first of the three Dense
+    layers has `first_units`. The defaults are those of the scripts that people copy.
     """
     image = keras.Input((SIDE, SIDE, 1), name="image")
     label = keras.Input((), dtype="int32", name="label")
     pixels = layers.Flatten(name="pixels")(image)
     embedding = layers.Embedding(DIGITS, PIXELS, name="label_embedding")(label)
     x = layers.Multiply(name="pixels_times_label")([pixels, embedding])
-    if detail_weight:
-        # Specks and frayed strokes are little of an image, but much of what is left of it without its smooth part.
-        smooth = layers.AveragePooling2D(3, strides=1, padding="same")(image)
-        detail = layers.Rescaling(detail_weight)(layers.Subtract(name="detail")([image, smooth]))
-        x = layers.Concatenate()([x, layers.Flatten()(detail)])
     x = layers.Dense(first_units)(x)
     x = layers.LeakyReLU(negative_slope=0.2)(x)
     x = layers.Dense(512)(x)
@@ -104,7 +103,7 @@ HISTORY_COLUMNS = ("d_loss_real", "d_loss_fake", "d_loss", "g_loss", "d_probabil
 def build_networks(settings):
     """Return a new generator, another of its kind for the average of its weights, and a discriminator."""
     return (*(build_generator(settings.latent_dim, settings.embedding_range, settings.smoothing) for _ in range(2)),
-            build_discriminator(settings.dropout, settings.discriminator_units, settings.detail_weight))
+            build_discriminator(settings.dropout, settings.discriminator_units))
 
 
 def build_training(settings, x_train, y_train, jit_compile=True, networks=build_networks):
@@ -118,12 +117,12 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
 
     - `generator`, `averaged_generator`, `discriminator`: the networks;
     - `generator_optimizer`, `discriminator_optimizer`: their optimizers;
-    - `variables`: all that must be kept to continue bit for bit;
+    - `variables`: all that must be kept to continue bit for bit, random states included;
     - `train_on_real(rows)`: update the discriminator on the training images `rows`, int32 (batch_size,);
     - `train_on_generated(rows, step)`: update it on images generated for batch number `step` and, unless their weight
       is 0, on half of the training images `rows` with wrong labels;
-    - `train_generator(step)`: update the generator through the frozen discriminator, and its average; it returns the
-      cross-entropy, without mode seeking;
+    - `train_generator(step)`: update the generator through the frozen discriminator, and its average; the loss that it
+      returns is the cross-entropy, without the term of mode seeking;
     - `train_batch(rows, step)`: these three in this order, compiled; returns float32 (6,), HISTORY_COLUMNS.
 
     Frozen means that only the gradients of a network's own variables are applied. The `trainable` flag of older
@@ -140,9 +139,11 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
     synchronize(generator)
     batch_size, size = settings.batch_size, settings.batch_size // replicas()  # of all devices and of this one
 
-    def draw(step, stream):  # noise and labels that depend on nothing but the seed, the batch number and the stream
+    def draw(step, stream):
+        """Draw noise and labels that depend on nothing but the seed, the batch number and the stream."""
         noise = normal_numbers(jit_compile)((batch_size, settings.latent_dim), (settings.seed, 5 * step + stream))
-        labels = tf.random.stateless_uniform((batch_size,), (settings.seed, 5 * step + stream + 1), 0, DIGITS, tf.int32)
+        labels = tf.random.stateless_uniform((batch_size,), (settings.seed, 5 * step + stream + 1),
+                                             maxval=DIGITS, dtype=tf.int32)
         return own_pairs(noise), own_pairs(labels)
 
     def real_images(rows):
@@ -177,7 +178,8 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
             # Real images with a wrong label are to be rejected, too, so that the discriminator has to compare
             # image and label (Reed et al. 2016, Generative Adversarial Text to Image Synthesis, section 4.2).
             other_images, right_labels = real_images(rows[:size // 2])
-            shift = tf.random.stateless_uniform((batch_size // 2,), (settings.seed, 5 * step + 4), 1, DIGITS, tf.int32)
+            shift = tf.random.stateless_uniform((batch_size // 2,), (settings.seed, 5 * step + 4),
+                                                minval=1, maxval=DIGITS, dtype=tf.int32)
             images = tf.concat([images, other_images], 0)
             labels = tf.concat([labels, (right_labels + own_part(shift)) % DIGITS], 0)
         return train_discriminator(images, labels, 0.0, settings.wrong_label_weight)
@@ -227,8 +229,7 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
 # What a checkpoint must share with the run that continues it; everything else may differ.
 RESUMED_SETTINGS = ("batch_size", "latent_dim", "generator_learning_rate", "discriminator_learning_rate", "dropout",
                     "discriminator_units", "label_smoothing", "wrong_label_weight", "mode_seeking_weight",
-                    "embedding_range", "smoothing", "detail_weight", "averaging_decay", "seed", "train_size",
-                    "data_crc32")
+                    "embedding_range", "smoothing", "averaging_decay", "seed", "train_size", "data_crc32")
 
 
 def recalibrate(generator, seed):
@@ -405,7 +406,7 @@ def parse_arguments(arguments=None):
                           help="step size of Adam for the discriminator")
     training.add_argument("--dropout", type=fraction_below(1), default=0.0,
                           help="share of its activations that the discriminator drops while it trains")
-    training.add_argument("--discriminator-units", type=whole_number(1, 10**4), default=640,
+    training.add_argument("--discriminator-units", type=whole_number(1, 10**4), default=1024,
                           help="units of the discriminator's first Dense layer; the other two have 512")
     training.add_argument("--label-smoothing", type=fraction_below(0.5), default=0.1,
                           help="how far below 1 the discriminator's target for real images is (one-sided)")
@@ -416,12 +417,11 @@ def parse_arguments(arguments=None):
     training.add_argument("--embedding-range", type=positive_number, default=1.0,
                           help="the generator's label embedding starts uniform within ± this (Keras: 0.05)")
     training.add_argument("--smoothing", type=whole_number(0, 9), default=1,
-                          help="how often the generator averages each pixel with its neighbours before the tanh")
-    training.add_argument("--detail-weight", type=fraction_below(100), default=0.15,
-                          help="of the differences from neighbouring pixels in what the discriminator sees")
+                          help="how often the generator averages every pixel with its neighbours before the tanh, "
+                               "against specks; 0 for never")
     training.add_argument("--averaging-decay", type=fraction_below(1), default=0.9998,
-                          help="decay of the running average of the generator's weights that pictures and files show, "
-                               "in batch n at most n / (n + 3); 0 shows the last weights")
+                          help="decay per batch of the running average of the generator's weights that pictures and "
+                               "files show, in batch n at most n / (n + 3); 0 shows the last weights")
     add_repetition_options(training)
     add_file_options(parser, "outputs", "plots")
     mode = parser.add_argument_group("other than training from the start").add_mutually_exclusive_group()

@@ -14,7 +14,7 @@ BAD_VALUES = [
     ("--discriminator-units", "0"), ("--discriminator-units", "wide"),
     ("--wrong-label-weight", "1"), ("--wrong-label-weight", "-0.1"), ("--wrong-label-weight", "nan"),
     ("--mode-seeking-weight", "100"), ("--mode-seeking-weight", "-0.1"), ("--mode-seeking-weight", "nan"),
-    ("--detail-weight", "-1"), ("--embedding-range", "0"), ("--embedding-range", "inf"), ("--embedding-range", "wide"),
+    ("--embedding-range", "0"), ("--embedding-range", "inf"), ("--embedding-range", "wide"),
     ("--averaging-decay", "1"), ("--averaging-decay", "-0.1"), ("--averaging-decay", "nan"),
     ("--seed", "-1"), ("--seed", "2147483648"), ("--seed", "0.5"),
     ("--train-size", "1"), ("--train-size", "60001"), ("--train-size", "all"),
