@@ -4,7 +4,8 @@ Every such number is followed by a comment that says where it is from, such as
 
     96.5<!-- noise_length: variants / length 8 / label_accuracy / mean × 100 -->
 
-for `results["variants"]["length 8"]["label_accuracy"]["mean"]` of noise_length.json, as percent.
+for `results["variants"]["length 8"]["label_accuracy"]["mean"]` of noise_length.json, as percent. What evaluate.py and
+benchmark.py wrote is outside of the folder of the experiments: ../metrics is outputs/metrics.json.
 """
 
 import functools
@@ -13,7 +14,7 @@ import re
 
 from mnist_gan.errors import InputError
 
-NUMBER = re.compile(r"(-?[\d,]*\.?\d+)<!-- (\w+): (.+?)( × 100)? -->")
+NUMBER = re.compile(r"(-?[\d,]*\.?\d+)<!-- ([\w./]+): (.+?)( × 100)? -->")
 
 
 def with_numbers(text, folder):
@@ -23,7 +24,8 @@ def with_numbers(text, folder):
     """
     @functools.cache
     def read(name):
-        return json.loads((folder / f"{name}.json").read_text())["results"]
+        content = json.loads((folder / f"{name}.json").read_text())
+        return content.get("results", content)
 
     def replace(match):
         shown, name, path, percent = match.groups()
@@ -32,6 +34,6 @@ def with_numbers(text, folder):
             decimals = len(shown.partition(".")[2])
             return f"{value * (100 if percent else 1):,.{decimals}f}{match[0][len(shown):]}"
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"the report's number '{name}: {path}' is not in {folder}: run 'python experiments.py "
-                             f"{name}', or correct the report") from error
+            raise InputError(f"the report's number '{name}: {path}' is not in {folder}: run the command under it in the "
+                             "report, or correct the report") from error
     return NUMBER.sub(replace, text)

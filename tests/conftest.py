@@ -22,6 +22,20 @@ if xla_cache:
     os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={xla_cache.name}"
 
 
+# The files whose tests take longest, which start first so that all workers of a parallel test run end at about one time.
+LONGEST = ("test_distribution.py", "test_stackgan_run.py", "test_evaluate.py", "test_full_disk.py", "test_two_runs.py",
+           "test_stackgan_updates.py", "test_kill_and_resume.py", "test_evaluate_stackgan.py", "test_interrupt.py")
+
+
+def pytest_configure(config):
+    config.option.loadscopereorder = False  # pytest-xdist would start with the files that have most tests
+
+
+def pytest_collection_modifyitems(items):
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+
+
 @pytest.fixture(scope="session")
 def forked_script(tmp_path_factory):
     """A function like `run_script`, also for another `script`, that saves the seconds each import of TensorFlow takes.

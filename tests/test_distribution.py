@@ -8,14 +8,13 @@ import time
 import cgan_mnist
 import numpy as np
 import pytest
-from helpers import (DEADLINE, REPEATED_FILES, STACKGAN, assert_one_line, assert_refused, contents, run_script,
-                     start_script)
+from helpers import (DEADLINE, REPEATED_FILES, SMALL_STACKGAN, STACKGAN, assert_one_line, assert_refused, contents,
+                     run_script, start_script)
 from mnist_gan.distribution import check_cluster
 from mnist_gan.errors import InputError
 from mnist_gan.mnist import load_training_images
 
 ARGUMENTS = ["--train-size", "320", "--batch-size", "32", "--epochs", "3"]  # 30 batches
-STACKGAN_ARGUMENTS = ["--train-size", "128", "--encoder-epochs", "1", "--stage1-epochs", "1", "--stage2-epochs", "1"]
 
 
 def free_ports(count):
@@ -147,14 +146,11 @@ def test_slurm_is_refused_where_there_is_none(tmp_path):
     assert_refused(run_script([*ARGUMENTS, "--slurm"], tmp_path), tmp_path, {}, "--slurm", "srun")
 
 
-def test_two_workers_train_a_stackgan_as_one_process_does(tmp_path, monkeypatch):
-    results = finish(start_workers(tmp_path, monkeypatch, STACKGAN_ARGUMENTS, STACKGAN_ARGUMENTS, script=STACKGAN))
+def test_two_workers_train_a_stackgan_as_one_process_does(stackgan_run, tmp_path, monkeypatch):
+    results = finish(start_workers(tmp_path, monkeypatch, SMALL_STACKGAN, SMALL_STACKGAN, script=STACKGAN))
     assert [status for status, _, _ in results] == [0, 0]
-    alone = tmp_path / "alone"
-    alone.mkdir()
-    assert run_script(STACKGAN_ARGUMENTS, alone, script=STACKGAN)[0] == 0
     spread_history, history = (np.loadtxt(folder / "outputs" / "stackgan" / "history.csv", delimiter=",", skiprows=1)
-                               for folder in (tmp_path, alone))
+                               for folder in (tmp_path, stackgan_run))
     # Rounding moves Adam's first steps, which have the size of the learning rate whatever the gradient is.
     np.testing.assert_allclose(spread_history, history, rtol=0.25, atol=0.02)
-    np.testing.assert_allclose(spread_history[::2, 2], history[::2, 2], rtol=0.01)  # on real pictures, before any step
+    np.testing.assert_allclose(spread_history[::8, 2], history[::8, 2], rtol=0.01)  # on real pictures, before any step

@@ -16,7 +16,7 @@ def interrupted(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("interrupted")
     # A test run in the background may ignore the signal, and what it starts would do so, too.
-    with start_script(["--train-size", "6400", "--batch-size", "64", "--epochs", "2"], folder,
+    with start_script(["--train-size", "3200", "--batch-size", "64", "--epochs", "2"], folder,
                       preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) as process:
         while not process.stdout.readline().startswith("Epoch 1/2"):
             assert process.poll() is None, process.stderr.read()
@@ -42,4 +42,4 @@ def test_the_advised_command_continues_the_run(forked_script, interrupted):
     assert (status, stderr) == (0, "")
     assert "Continuing after epoch 1 of 2." in stdout
     history = np.loadtxt(folder / "outputs" / "history.csv", delimiter=",", skiprows=1)
-    assert history[:, 0].tolist() == [1] * 100 + [2] * 100
+    assert history[:, 0].tolist() == [1] * 50 + [2] * 50
