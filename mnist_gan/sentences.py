@@ -167,12 +167,18 @@ def describe(description, random=None, language="English"):
     return re.sub(r"\ba (?=[aeiou])(?!one)", "an ", text)
 
 
+@functools.cache
+def numbers_of(text):
+    """Return the numbers of the words in a text without spaces, a tuple; all words must be known."""
+    return tuple(VOCABULARY[word] for word in normalize(text))
+
+
 def to_tokens(sentences):
     """Return the words of sentences as numbers, int32 (n, LONGEST), filled up with 0; all words must be known."""
     tokens = np.zeros((len(sentences), LONGEST), np.int32)
     for row, sentence in zip(tokens, sentences, strict=True):
-        words = normalize(sentence)
-        row[:len(words)] = [VOCABULARY[word] for word in words]
+        numbers = [number for text in sentence.split() for number in numbers_of(text)]
+        row[:len(numbers)] = numbers
     return tokens
 
 
