@@ -40,16 +40,16 @@ def pytest_collection_modifyitems(items):
 def forked_script(tmp_path_factory):
     """A function like `run_script`, also for another `script`, that saves the seconds each import of TensorFlow takes.
 
-    Every call is a process of its own with the script as its main program.
+    Every call is a process of its own with the script as its main program. No file may become larger than `size` bytes.
     """
     captured = tmp_path_factory.mktemp("captured")
     with subprocess.Popen([sys.executable, ROOT / "tests" / "forking_server.py", ROOT], text=True,
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=clean_environment()) as server:
-        def run(arguments, folder, script=SCRIPT):
+        def run(arguments, folder, script=SCRIPT, size=None):
             for name in ("stdout", "stderr"):
                 (captured / name).write_bytes(b"")
-            print(json.dumps([str(script), arguments, str(folder), str(captured / "stdout"), str(captured / "stderr")]),
-                  file=server.stdin, flush=True)
+            print(json.dumps([str(script), arguments, str(folder), size, str(captured / "stdout"),
+                              str(captured / "stderr")]), file=server.stdin, flush=True)
             status = int(server.stdout.readline())
             return status, (captured / "stdout").read_text(), (captured / "stderr").read_text()
         yield run
