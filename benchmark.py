@@ -32,6 +32,7 @@ from mnist_gan.distribution import replicas, spread
 from mnist_gan.errors import InputError
 from mnist_gan.files import open_folder, write_json
 from mnist_gan.mnist import DIGITS, PIXELS, SIDE, load_data
+from mnist_gan.painting import PALETTE
 from mnist_gan.pictures import save_figure
 from mnist_gan.scaling import draw_scaling, fit_compute, reduction_seconds, speed_up, worthwhile_rows
 from mnist_gan.sentences import sentence_table
@@ -256,6 +257,155 @@ def torch_contender(settings, x_train, y_train):
     return train
 
 
+def torch_stage_contender(stage, batch_size, x_train):
+    """Return a function of the batch number: the step of Stage 1 or 2 in PyTorch, eager, with its fused Adam.
+
+    Colours and sentences are drawn without the grammar, the latter as rows of random embeddings.
+    """
+    from torch import nn
+    from torch.nn import functional
+
+    settings = stackgan.parse_arguments(["--batch-size", str(batch_size)])
+    sentence_dim, condition_dim, latent_dim = stackgan.SENTENCE_DIM, stackgan.CONDITION_DIM, settings.latent_dim
+    half = batch_size // 2
+
+    def with_contrast(pictures):
+        distance = (pictures - pictures.mean((2, 3), keepdim=True)).square().sum(1, keepdim=True)
+        contrast = (distance / (4 * distance.mean((2, 3), keepdim=True) + 1e-3) + 1e-3).sqrt()
+        return torch.cat([pictures, contrast], 1)
+
+    def normalized(layer, width, normalization=nn.BatchNorm2d):
+        return nn.Sequential(layer, nn.LeakyReLU(0.2), normalization(width, eps=1e-3, momentum=0.2))
+
+    def dense(inputs, units):
+        return normalized(nn.Linear(inputs, units), units, nn.BatchNorm1d)
+
+    def upsampling(inputs, channels):
+        return nn.Sequential(nn.Conv2d(inputs, 4 * channels, 3, padding=1), nn.PixelShuffle(2))
+
+    class Generator(nn.Module):
+        def __init__(self, stage):
+            super().__init__()
+            self.stage = stage
+            self.mean, self.log_sigma = (nn.Linear(sentence_dim, condition_dim) for _ in range(2))
+            if stage == 1:
+                self.scale, seen = nn.Linear(condition_dim, latent_dim), 2 * latent_dim + condition_dim
+                self.mask = nn.Sequential(dense(seen, 256), dense(256, 512), dense(512, 1024),
+                                          nn.Linear(1024, SIDE**2 // 4), nn.Unflatten(1, (1, SIDE // 2, SIDE // 2)))
+            else:
+                seen = 64 + 32 + condition_dim
+                self.early = nn.Sequential(nn.Conv2d(4, 32, 3, padding=1), nn.LeakyReLU(0.2))
+                self.down = normalized(nn.Conv2d(32, 64, 4, 2, 1), 64)
+                self.join = normalized(nn.Conv2d(64 + condition_dim, 64, 1), 64)
+                self.blocks = nn.ModuleList(nn.Sequential(
+                    normalized(nn.Conv2d(64, 64, 3, padding=1), 64), nn.Conv2d(64, 64, 3, padding=1),
+                    nn.BatchNorm2d(64, eps=1e-3, momentum=0.2)) for _ in range(2))
+                self.mask = nn.Sequential(normalized(upsampling(64, 32), 32), normalized(upsampling(32, 16), 16),
+                                          nn.Conv2d(16, 1, 3, padding=1))
+            self.colours = nn.Sequential(dense(seen, 128), nn.Linear(128, 6), nn.Tanh())
+
+        def forward(self, given, epsilon, sentence):
+            mean, log_sigma = self.mean(sentence), self.log_sigma(sentence)
+            condition = mean + log_sigma.exp() * epsilon
+            if self.stage == 1:
+                x = colours = torch.cat([given * self.scale(condition), given, condition], 1)
+            else:
+                early = self.early(with_contrast(given))
+                x = self.down(early)
+                x = self.join(torch.cat([x, condition[:, :, None, None].expand(-1, -1, 7, 7)], 1))
+                for block in self.blocks:
+                    x = functional.leaky_relu(x + block(x), 0.2)
+                colours = torch.cat([x.mean((2, 3)), early.mean((2, 3)), condition], 1)
+            ink, background = self.colours(colours)[:, :, None, None].chunk(2, 1)
+            return background + (ink - background) * self.mask(x).sigmoid(), mean, log_sigma
+
+    class Discriminator(nn.Module):
+        def __init__(self):
+            super().__init__()
+            if stage == 1:
+                layers = [nn.Flatten(), nn.Linear(SIDE**2, 1024), nn.LeakyReLU(0.2), nn.Linear(1024, 512),
+                          nn.LeakyReLU(0.2), nn.Linear(512, 256)]
+            else:
+                layers = [layer for inputs, channels, padding in ((4, 32, 1), (32, 64, 1), (64, 128, 2))
+                          for layer in (nn.Conv2d(inputs, channels, 4, 2, padding), nn.LeakyReLU(0.2))]
+                layers += [nn.Flatten(), nn.Linear(128 * 16, 256)]
+            self.look, self.logit = nn.Sequential(*layers, nn.LeakyReLU(0.2)), nn.Linear(256, 1)
+            self.sentence = nn.Linear(sentence_dim, 256)
+
+        def judge(self, features, sentence):
+            return self.logit(features) + (features * self.sentence(sentence)).sum(1, keepdim=True) / 16
+
+    generator, averaged, first_stage = Generator(stage), Generator(stage), Generator(1).eval()
+    averaged.load_state_dict(generator.state_dict())
+    discriminator = Discriminator()
+    picture_encoder = nn.Sequential(
+        nn.Flatten(), nn.Linear(SIDE**2, 512), nn.LeakyReLU(0.2), nn.BatchNorm1d(512), nn.Linear(512, 256),
+        nn.LeakyReLU(0.2), nn.Linear(256, sentence_dim), nn.BatchNorm1d(sentence_dim)).eval().requires_grad_(False)
+    optimizers = [torch.optim.Adam(network.parameters(), rate, (0.5, 0.999), 1e-7, fused=True) for network, rate in (
+        (discriminator, settings.discriminator_learning_rate), (generator, settings.generator_learning_rate))]
+    images, embeddings = torch.from_numpy(x_train)[:, None], torch.randn(len(sentence_table(0)), sentence_dim)
+    palette = torch.from_numpy(PALETTE)
+
+    def loss(logits, target):
+        return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+
+    def blur(pictures):
+        return pictures + settings.input_noise * torch.randn_like(pictures)
+
+    def normal(width):
+        return torch.randn(batch_size, width)
+
+    def distances(batch):
+        return (batch[:half] - batch[-half:]).abs().flatten(1).mean(1)
+
+    def look(pictures):
+        return discriminator.look(with_contrast(pictures))
+
+    def train(step):
+        gray = images[torch.randint(len(images), (batch_size,))].float() / 255
+        ink, background = (palette[torch.randint(len(palette), (batch_size,))][:, :, None, None] for _ in range(2))
+        real = background + (ink - background) * gray
+        real = functional.avg_pool2d(real, 2) if stage == 1 else real
+        right, wrong = (embeddings[torch.randint(len(embeddings), (batch_size,))] for _ in range(2))
+        asked = torch.cat([right[:-half], right[:half]]) if stage == 1 else right
+        given = normal(latent_dim)
+        if stage == 2:
+            with torch.no_grad():
+                given = first_stage(given, normal(condition_dim), asked)[0]
+        generated, mean, log_sigma = generator(given, normal(condition_dim), asked)
+
+        features = look(blur(torch.cat([real, generated.detach()])))
+        logits = discriminator.judge(torch.cat([features, features[:batch_size]]), torch.cat([right, asked, wrong]))
+        objective = (loss(logits[:batch_size], 1 - settings.label_smoothing)
+                     + (1 - settings.wrong_sentence_weight) * loss(logits[batch_size:-batch_size], 0.0)
+                     + settings.wrong_sentence_weight * loss(logits[-batch_size:], 0.0))
+        optimizers[0].zero_grad()
+        objective.backward()
+        optimizers[0].step()
+
+        discriminator.requires_grad_(False)
+        objective = loss(discriminator.judge(look(blur(generated)), asked), 1.0)
+        objective = objective + settings.kl_weight * (
+            0.5 * (mean.square() + (2 * log_sigma).exp() - 1) - log_sigma).mean()
+        rough = generated if stage == 1 else functional.avg_pool2d(generated, 2)
+        seen = functional.normalize(picture_encoder(with_contrast(rough)), dim=1)
+        parts = (seen[:half], seen[-half:]) if stage == 1 else (seen,)
+        candidates = right[:len(parts[0])]
+        objective = objective + settings.matching_weight * sum(functional.cross_entropy(
+            stackgan.SIMILARITY_SCALE * part @ candidates.T, torch.arange(len(candidates))) for part in parts) / len(parts)
+        if stage == 1:
+            objective = objective + settings.mode_seeking_weight * (
+                distances(given) / (distances(generated) + 1e-2)).mean()
+        optimizers[1].zero_grad()
+        objective.backward()
+        optimizers[1].step()
+        discriminator.requires_grad_(True)
+        with torch.no_grad():
+            for average, current in zip(averaged.parameters(), generator.parameters(), strict=True):
+                average.lerp_(current, 1 - settings.averaging_decay)
+    return train
+
+
 def stage_contender(stage, batch_size, x_train, y_train, jit_compile):
     """Return (function of the batch number, stage): the training step of Stage 1 or 2 of `stackgan_mnist.py`.
 
@@ -405,6 +555,11 @@ def benchmark_stackgan(settings):
             contenders[f"Stage {'I' * stage} {name}"] = stage_contender(
                 stage, settings.batch_size, x_train, y_train, jit_compile)[0]
         contenders[f"Stage {'I' * stage} uncompiled"] = uncompiled(contenders[f"Stage {'I' * stage} without XLA"])
+        if torch:
+            torch.set_num_threads(os.cpu_count())
+            contenders[f"Stage {'I' * stage} in PyTorch"] = torch_stage_contender(stage, settings.batch_size, x_train)
+    if not torch:
+        print("PyTorch is not installed, so its steps are not measured.")
     seconds = time_side_by_side(contenders, settings.rounds)
     print(f"""
 {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, TensorFlow {tf.__version__}, \
