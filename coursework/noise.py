@@ -41,7 +41,7 @@ def noise_length(options, part):
     variants = {
         # Ones, because zeros would be multiplied into the label and erase it.
         "no noise": dict(networks=networks_with_noise(ops.ones_like)),
-        **{f"length {length}": dict(arguments=["--latent-dim", str(length)]) for length in (1, 8, 200)}}
+        **{f"length {length}": dict(arguments=["--latent-dim", str(length)]) for length in (1, 2, 8, 32, 200)}}
     results, pictures = train_and_score(options, part, {"default": None, **variants})
     return {"variants": results}, draw_variants(
         results, pictures, f"The length of the noise (default: {parse_arguments([]).latent_dim})")
