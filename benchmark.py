@@ -302,7 +302,7 @@ def torch_stage_contender(stage, batch_size, x_train):
                     nn.BatchNorm2d(64, eps=1e-3, momentum=0.2)) for _ in range(2))
                 self.mask = nn.Sequential(normalized(upsampling(64, 32), 32), normalized(upsampling(32, 16), 16),
                                           nn.Conv2d(16, 1, 3, padding=1))
-            self.colours = nn.Sequential(dense(seen, 128), nn.Linear(128, 6), nn.Tanh())
+            self.colours = nn.Sequential(dense(seen, 256), dense(256, 256), nn.Linear(256, 6), nn.Tanh())
 
         def forward(self, given, epsilon, sentence):
             mean, log_sigma = self.mean(sentence), self.log_sigma(sentence)
@@ -358,6 +358,11 @@ def torch_stage_contender(stage, batch_size, x_train):
     def distances(batch):
         return (batch[:half] - batch[-half:]).abs().flatten(1).mean(1)
 
+    def energy_score(drawn, wanted):
+        first, second = drawn.chunk(2)
+        ends = (first, wanted, 1), (second, wanted, 1), (first, second, -1)
+        return sum(sign * ((one - other).square().sum(1) + 1e-6).sqrt().mean() for one, other, sign in ends) / 2
+
     def look(pictures):
         return discriminator.look(with_contrast(pictures))
 
@@ -392,8 +397,13 @@ def torch_stage_contender(stage, batch_size, x_train):
         parts = (seen[:half], seen[-half:]) if stage == 1 else (seen,)
         candidates = right[:len(parts[0])]
         objective = objective + settings.matching_weight * sum(functional.cross_entropy(
-            stackgan.SIMILARITY_SCALE * part @ candidates.T, torch.arange(len(candidates))) for part in parts) / len(parts)
+            stackgan.SIMILARITY_SCALE * part @ candidates.T, torch.arange(len(candidates)))
+            for part in parts) / len(parts)
         if stage == 1:
+            wanted = functional.normalize(picture_encoder(with_contrast(real[:half])), dim=1)
+            objective = objective + settings.energy_weight * (
+                energy_score(seen, wanted)
+                + 2 / (3 * SIDE**2 / 4)**0.5 * energy_score(generated.flatten(1), real[:half].flatten(1)))
             objective = objective + settings.mode_seeking_weight * (
                 distances(given) / (distances(generated) + 1e-2)).mean()
         optimizers[1].zero_grad()

@@ -40,7 +40,7 @@ EXPERIMENTS = {experiment.__name__: experiment for experiment in (
     training.objective, training.losses,
     labels.label_merging, labels.label_answers,
     training.normalization,
-    stackgan.stages, stackgan.conditioning,
+    stackgan.stages, stackgan.stage1_parts,
     convolutions.pixelshuffle, stackgan.stackgan_upsampling,
     fid.fid_sample_size, fid.fid_degradations, fid.fid_networks, fid.fid_moments,
 )}

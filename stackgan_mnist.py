@@ -197,6 +197,15 @@ def normalized(x):
     return layers.BatchNormalization(momentum=0.8)(layers.LeakyReLU(negative_slope=0.2)(x))
 
 
+def choose_colours(x):
+    """Return the colours of ink and background, (n, 6) in [-1, 1], that x (n, k) leads to.
+
+    A smaller network draws in colours between the named ones where the sentence leaves the choice to the noise.
+    """
+    x = normalized(layers.Dense(256)(normalized(layers.Dense(256)(x))))
+    return layers.Dense(6, activation="tanh", name="colours")(x)
+
+
 def build_stage1_generator(latent_dim=100, condition_noise=1.0):
     """Build Stage I's generator: noise (n, latent_dim), epsilon (n, 64), both standard normal, and sentence (n, 64),
     to [picture (n, 14, 14, 3) in [-1, 1], mean (n, 64), log_sigma (n, 64)].
@@ -209,7 +218,7 @@ def build_stage1_generator(latent_dim=100, condition_noise=1.0):
     condition, mean, log_sigma = augment_condition(sentence, epsilon, condition_noise)
     product = layers.Multiply(name="noise_times_condition")([noise, layers.Dense(latent_dim)(condition)])
     x = layers.Concatenate()([product, noise, condition])
-    colours = layers.Dense(6, activation="tanh", name="colours")(normalized(layers.Dense(128)(x)))
+    colours = choose_colours(x)
     x = normalized(layers.Dense(256)(x))
     x = normalized(layers.Dense(512)(x))
     x = normalized(layers.Dense(1024)(x))
@@ -260,7 +269,7 @@ def build_stage2_generator(upsampling="pixelshuffle", condition_noise=1.0):
     x = residual_block(x, 64)
     colours = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalAveragePooling2D()(early),
                                     condition])
-    colours = layers.Dense(6, activation="tanh", name="colours")(normalized(layers.Dense(128)(colours)))
+    colours = choose_colours(colours)
     x = normalized(upsample(x, 32, upsampling))  # 14 x 14 x 32
     x = normalized(upsample(x, 16, upsampling))  # 28 x 28 x 16
     mask = layers.Conv2D(1, 3, padding="same", activation="sigmoid", name="mask")(x)
@@ -304,8 +313,8 @@ HISTORY_COLUMNS = ("d_loss_real", "d_loss_generated", "d_loss_wrong", "d_loss", 
 # What a checkpoint must share with the run that continues it; everything else may differ.
 RESUMED_SETTINGS = ("encoder_epochs", "stage1_epochs", "batch_size", "latent_dim", "generator_learning_rate",
                     "discriminator_learning_rate", "label_smoothing", "wrong_sentence_weight", "hard_share",
-                    "kl_weight", "condition_noise", "matching_weight", "mode_seeking_weight", "input_noise",
-                    "averaging_decay", "upsampling", "stage2_epochs", "seed", "train_size", "data_crc32")
+                    "kl_weight", "condition_noise", "matching_weight", "energy_weight", "mode_seeking_weight",
+                    "input_noise", "averaging_decay", "upsampling", "stage2_epochs", "seed", "train_size", "data_crc32")
 ENCODER_BATCH_SIZE = 256
 FAR_STEP = 10**7  # random numbers of steps from here on are drawn for other things than training
 
@@ -313,6 +322,20 @@ FAR_STEP = 10**7  # random numbers of steps from here on are drawn for other thi
 def similarities(pictures, sentences):
     """Return the scaled cosines (n, m) between embeddings of pictures (n, 64) and of sentences (m, 64)."""
     return SIMILARITY_SCALE * tf.matmul(pictures, sentences, transpose_b=True)
+
+
+def energy_score(drawn, wanted):
+    """Return the mean energy score of the first n and the last n rows of `drawn` (m, k), in pairs, for n rows `wanted`.
+
+    The two of a pair should be as near to the wanted row as possible, but as far from each other as wanted ones are. Only rows
+    that vary as the wanted ones do make its expectation smallest (Gneiting & Raftery 2007,
+    https://doi.org/10.1198/016214506000001437, section 4.2; for networks, Bouchacourt et al. 2016,
+    https://arxiv.org/abs/1606.02556).
+    """
+    def distances(rows, others):
+        return tf.sqrt(tf.reduce_sum(tf.square(rows - others), axis=1) + 1e-6)  # 1e-6 for equal ones
+    first, second = drawn[:wanted.shape[0]], drawn[-wanted.shape[0]:]
+    return tf.reduce_mean(distances(first, wanted) + distances(second, wanted) - distances(first, second)) / 2
 
 
 def choose_own(scores, own):
@@ -390,7 +413,6 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
         for rate in (settings.generator_learning_rate, settings.discriminator_learning_rate))
     generator_optimizer.build(generator_variables)
     discriminator_optimizer.build(discriminator_variables)
-    mode_seeking_weight = settings.mode_seeking_weight if stage == 1 else 0.0  # Stage II has no noise
     # XLA makes Dense layers faster and convolutions slower.
     jit_compile = stage == 1 if jit_compile is None else jit_compile
     synchronize(generator, look, judge)
@@ -415,8 +437,11 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
     def cross_entropy(target, logits):
         return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.fill(tf.shape(logits), target), logits))
 
+    def flat(batch):
+        return tf.reshape(batch, (batch.shape[0], -1))
+
     def distances(batch):
-        return tf.reduce_mean(tf.reshape(tf.abs(batch[:half] - batch[-half:]), (half, -1)), axis=1)
+        return tf.reduce_mean(flat(tf.abs(batch[:half] - batch[-half:])), axis=1)
 
     def train_batch(rows, step):
         normal_for_all, uniform = random_draws(settings.seed, step, normal_numbers(jit_compile))
@@ -432,10 +457,11 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
         right = every = tf.gather(embeddings, rows_of_sentences)
         wrong = tf.gather(embeddings, wrong_sentences(descriptions, settings.hard_share, uniform))
         real, right, wrong = map(own_pairs, (real, right, wrong))
-        # For mode seeking, the second half of the batch repeats the sentences of the first. Equal sentences are not
-        # among those out of which a picture's own is to be found.
-        asked = tf.concat([right[:-half], right[:half]], 0) if mode_seeking_weight else right
-        candidates, own_rows = (every[:rows.shape[0] // 2], own_part) if mode_seeking_weight else (every, own_pairs)
+        # In Stage I, which alone has noise, the second half of the batch repeats the sentences of the first, so that
+        # two pictures of each can be compared. Equal sentences are not among those out of which a picture's own is
+        # to be found.
+        asked = tf.concat([right[:-half], right[:half]], 0) if stage == 1 else right
+        candidates, own_rows = (every[:rows.shape[0] // 2], own_part) if stage == 1 else (every, own_pairs)
         share = tf.cast(complete[:candidates.shape[0]], tf.float32)
         share = own_rows(share / tf.maximum(tf.reduce_sum(share), 1.0))
 
@@ -471,7 +497,7 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
             # Xu et al. 2018, https://arxiv.org/abs/1711.10485, section 3.2.
             seen = picture_encoder(generated if stage == 1 else halve(generated), training=False)
             # Pictures of sentences that leave something unsaid stay free: they would be drawn towards what is typical.
-            if mode_seeking_weight:
+            if stage == 1:
                 scores = tf.stack([similarities(part, candidates) for part in (seen[:half], seen[-half:])])
             else:
                 scores = similarities(seen, candidates)
@@ -479,9 +505,16 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
             surprises = tf.reduce_mean(tf.reshape(surprises, (-1, share.shape[0])), 0)
             matching = replicas() * tf.reduce_sum(share * surprises)
             objective = g_loss + settings.kl_weight * kl + settings.matching_weight * matching
-            if mode_seeking_weight:  # Mao et al. 2019, https://arxiv.org/abs/1903.05628, as in `cgan_mnist.py`
+            if stage == 1:
+                # Two pictures of a sentence should vary as real ones do: in what the frozen encoder sees, and in their
+                # pixels, in which it is a straight way from one colour to another; root mean squares count twice.
+                wanted = real[:half]
+                objective += settings.energy_weight * (
+                    energy_score(seen, picture_encoder(wanted, training=False))
+                    + 2.0 / (3 * SIDE**2 / 4)**0.5 * energy_score(flat(generated), flat(wanted)))
+                # Mao et al. 2019, https://arxiv.org/abs/1903.05628, as in `cgan_mnist.py`
                 sameness = distances(inputs[0]) / (distances(generated) + 1e-2)
-                objective += mode_seeking_weight * tf.reduce_mean(sameness)
+                objective += settings.mode_seeking_weight * tf.reduce_mean(sameness)
             objective /= replicas()
         gradients = generator_tape.gradient(objective, generator_variables)
         generator_optimizer.apply(gradients, generator_variables)
@@ -873,7 +906,10 @@ def parse_arguments(arguments=None):
                           help="factor of the noise in the conditions; 0 trains without conditioning augmentation")
     training.add_argument("--matching-weight", type=fraction_below(100), default=1.0,
                           help="weight of the term that makes the frozen encoders match picture and sentence")
-    training.add_argument("--mode-seeking-weight", type=fraction_below(100), default=0.1,
+    training.add_argument("--energy-weight", type=fraction_below(100), default=5.0,
+                          help="weight of the energy score, which is best where Stage I's pictures of a sentence vary "
+                               "as real ones do")
+    training.add_argument("--mode-seeking-weight", type=fraction_below(100), default=0.03,
                           help="weight of the term that makes Stage I draw a sentence in different ways; 0 for none")
     training.add_argument("--input-noise", type=fraction_below(10), default=0.2,
                           help="standard deviation of the noise on all pictures that the discriminators see")

@@ -6,7 +6,7 @@
     training        the objective, the best discriminator, BatchNormalization
     labels          ways to merge the label, and what the discriminator says of right and wrong ones
     convolutions    transposed convolutions, PixelShuffle, a DCGAN
-    stackgan        what each stage of the StackGAN does, conditioning augmentation, ways to upsample
+    stackgan        what each stage of the StackGAN does, what its parts give, ways to upsample
     fid             what the Fréchet distance sees and what it does not
     report          the numbers in the reports
 

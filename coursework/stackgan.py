@@ -1,4 +1,4 @@
-"""What each stage of the StackGAN does with its inputs, conditioning augmentation, and ways to upsample."""
+"""What each stage of the StackGAN does with its inputs, what its parts give, and ways to upsample."""
 
 from types import SimpleNamespace
 
@@ -239,8 +239,8 @@ def judge_stage(options, draw):
     return found
 
 
-def conditioning(options, part):
-    """Conditioning augmentation on and off in short trainings of Stage I."""
+def stage1_parts(options, part):
+    """What each part of Stage I's training gives: short trainings without one of them."""
     def compute(arguments, seed):
         stage = train_stage(options, 1, seed, arguments)
 
@@ -252,8 +252,10 @@ def conditioning(options, part):
         shown = draw(embed(prepare(options).networks, SHOWN_SENTENCES[:6]))
         return {**judge_stage(options, draw), "kl_divergence": float(stage.history[-100:, 5].mean()),
                 "matching_loss": float(stage.history[-100:, 6].mean()), "images": encode_pictures(shown)}
-    variants = {"with (default)": (), "no condition noise": ("--condition-noise", "0"),
-                "no KL term": ("--kl-weight", "0")}
+    variants = {"default": (), "no condition noise": ("--condition-noise", "0"), "no KL term": ("--kl-weight", "0"),
+                "no wrong sentences": ("--wrong-sentence-weight", "0"), "no hard wrong ones": ("--hard-share", "0"),
+                "no matching term": ("--matching-weight", "0"), "no energy score": ("--energy-weight", "0"),
+                "no mode seeking": ("--mode-seeking-weight", "0")}
     return compare(options, part, variants, compute, 1, {
         "seen_all_five": ("all five right,\nseen inks (%)", 100),
         "never_seen_all_five": ("all five right,\nnever seen inks (%)", 100), "seen_digit": ("digit right (%)", 100),

@@ -185,9 +185,18 @@ def test_the_kl_divergence_is_that_of_the_conditions(training):
     assert train_batch(training, 1)[5] == pytest.approx(divergence.mean(), rel=1e-4)
 
 
+def test_the_energy_score_is_best_where_rows_vary_as_the_wanted_ones_do():
+    first, second, wanted = np.float32(np.meshgrid((-1, 1), (-1, 1), (-1, 1))).reshape(3, 8, 1)  # all that can happen
+    scores = [float(stackgan_mnist.energy_score(tf.constant(spread * np.concatenate([first, second])),
+                                                tf.constant(wanted))) for spread in (0.0, 0.5, 1.0, 1.5)]
+    # E|X - y| - E|X - X'| / 2 for signs times the spread
+    np.testing.assert_allclose(scores, [1.0, 0.75, 0.5, 0.75], atol=2e-3)
+    assert np.argmin(scores) == 2
+
+
 OPTIONS = [("--label-smoothing", "0.3"), ("--wrong-sentence-weight", "0.2"), ("--hard-share", "0"),
            ("--kl-weight", "2"), ("--condition-noise", "0.5"), ("--matching-weight", "0"),
-           ("--mode-seeking-weight", "0"), ("--input-noise", "0"), ("--generator-learning-rate", "0.01"),
+           ("--energy-weight", "0"), ("--mode-seeking-weight", "0"), ("--input-noise", "0"), ("--generator-learning-rate", "0.01"),
            ("--discriminator-learning-rate", "0.01"), ("--averaging-decay", "0.1")]
 
 
