@@ -11,8 +11,8 @@ import tempfile
 import pytest
 
 pytest.register_assert_rewrite("helpers")  # so that its asserts tell what they compared, as those of the tests do
-from helpers import (EPOCHS, ROOT, SCRIPT, SMALL_RUN, SMALL_STACKGAN, STACKGAN, clean_environment,  # noqa: E402
-                     run_script)
+from helpers import (EPOCHS, ROOT, SCRIPT, SMALL_RUN, SMALL_STACKGAN, STACKGAN,  # noqa: E402
+                     clean_environment)
 
 sys.path.insert(0, str(ROOT))
 
@@ -36,27 +36,45 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
 
 
+class ForkedProcess:
+    """A process that the forking server has started; its output is in the files `stdout` and `stderr`."""
+
+    def __init__(self, ask, folder, request):
+        """Let `ask`, which sends a request and returns the answer, start what `request` says."""
+        self.ask, self.stdout, self.stderr = ask, folder / "stdout", folder / "stderr"
+        script, arguments, run_folder, size, variables = request
+        self.pid = ask([str(script), arguments, str(run_folder), str(self.stdout), str(self.stderr), size, variables])
+
+    def wait(self):
+        """Wait for the end and return (exit status, stdout, stderr)."""
+        return self.ask(self.pid), self.stdout.read_text(), self.stderr.read_text()
+
+
 @pytest.fixture(scope="session")
-def forked_script(tmp_path_factory):
-    """A function like `run_script`, also for another `script`, that saves the seconds each import of TensorFlow takes.
+def fork_script(tmp_path_factory):
+    """A function like `start_script` that saves the seconds each import of TensorFlow takes.
 
     Every call is a process of its own with the script as its main program. No file may become larger than `size` bytes.
     """
-    captured = tmp_path_factory.mktemp("captured")
-    with subprocess.Popen([sys.executable, ROOT / "tests" / "forking_server.py", ROOT], text=True,
+    with subprocess.Popen([sys.executable, ROOT / "tests" / "forking_server.py"], text=True,
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=clean_environment()) as server:
-        def run(arguments, folder, script=SCRIPT, size=None):
-            for name in ("stdout", "stderr"):
-                (captured / name).write_bytes(b"")
-            print(json.dumps([str(script), arguments, str(folder), size, str(captured / "stdout"),
-                              str(captured / "stderr")]), file=server.stdin, flush=True)
-            status = int(server.stdout.readline())
-            return status, (captured / "stdout").read_text(), (captured / "stderr").read_text()
-        yield run
+        def ask(request):
+            print(json.dumps(request), file=server.stdin, flush=True)
+            return int(server.stdout.readline())
+
+        def start(arguments, folder, script=SCRIPT, size=None, **variables):
+            return ForkedProcess(ask, tmp_path_factory.mktemp("captured"), (script, arguments, folder, size, variables))
+        yield start
         server.stdin.close()
 
 
-def train_once(tmp_path_factory, worker_id, name, arguments, script):
+@pytest.fixture(scope="session")
+def forked_script(fork_script):
+    """A function like `run_script`: `fork_script`, to the end."""
+    return lambda *arguments, **options: fork_script(*arguments, **options).wait()
+
+
+def train_once(tmp_path_factory, worker_id, forked_script, name, arguments, script):
     """Return the folder `name` of an uninterrupted run of `script`, with its output in the files stdout and stderr.
 
     The workers of a parallel test run share it: the first that needs it trains, the others wait for it.
@@ -67,7 +85,7 @@ def train_once(tmp_path_factory, worker_id, name, arguments, script):
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             training = tmp_path_factory.mktemp("training")
-            status, stdout, stderr = run_script(arguments, training, script=script)
+            status, stdout, stderr = forked_script(arguments, training, script)
             assert status == 0, stderr
             (training / "stdout").write_text(stdout)
             (training / "stderr").write_text(stderr)
@@ -76,15 +94,16 @@ def train_once(tmp_path_factory, worker_id, name, arguments, script):
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory, worker_id):
+def finished_run(tmp_path_factory, worker_id, forked_script):
     """The folder of an uninterrupted run of the CGAN, as `train_once` leaves it; no test may change it."""
-    return train_once(tmp_path_factory, worker_id, "finished_run", [*SMALL_RUN, "--epochs", str(EPOCHS)], SCRIPT)
+    return train_once(tmp_path_factory, worker_id, forked_script, "finished_run",
+                      [*SMALL_RUN, "--epochs", str(EPOCHS)], SCRIPT)
 
 
 @pytest.fixture(scope="session")
-def stackgan_run(tmp_path_factory, worker_id):
+def stackgan_run(tmp_path_factory, worker_id, forked_script):
     """The folder of an uninterrupted run of the StackGAN, as `train_once` leaves it; no test may change it."""
-    return train_once(tmp_path_factory, worker_id, "stackgan_run", SMALL_STACKGAN, STACKGAN)
+    return train_once(tmp_path_factory, worker_id, forked_script, "stackgan_run", SMALL_STACKGAN, STACKGAN)
 
 
 @pytest.fixture

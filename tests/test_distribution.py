@@ -2,14 +2,14 @@
 
 import json
 import os
+import signal
 import socket
 import time
 
 import cgan_mnist
 import numpy as np
 import pytest
-from helpers import (DEADLINE, REPEATED_FILES, SMALL_STACKGAN, STACKGAN, assert_one_line, assert_refused, contents,
-                     run_script, start_script)
+from helpers import DEADLINE, REPEATED_FILES, SMALL_STACKGAN, STACKGAN, assert_one_line, assert_refused, contents
 from mnist_gan.distribution import check_cluster
 from mnist_gan.errors import InputError
 from mnist_gan.mnist import load_training_images
@@ -34,39 +34,24 @@ def cluster(ports, index):
                        "task": {"type": "worker", "index": index}})
 
 
-def start_workers(folder, monkeypatch, arguments, *others, **options):
-    """Start a worker with `arguments` and one with each of `others`, all in `folder`."""
-    ports, workers = free_ports(1 + len(others)), []
-    for index, given in enumerate((arguments, *others)):
-        monkeypatch.setenv("TF_CONFIG", cluster(ports, index))
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-        workers.append(start_script(given, folder, **options))
-    monkeypatch.delenv("TF_CONFIG")
-    return workers
-
-
-def finish(workers):
-    """Wait for all workers and return (exit status, stdout, stderr) of each."""
-    try:
-        outputs = [worker.communicate(timeout=DEADLINE) for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    return [(worker.returncode, *output) for worker, output in zip(workers, outputs, strict=True)]
+@pytest.fixture(scope="session")
+def start_workers(fork_script):
+    """A function that starts a worker in each of `folders`, and all of them see nothing but their CPU."""
+    def start(folders, *given, **options):
+        ports = free_ports(len(folders))
+        return [fork_script(arguments, folder, TF_CONFIG=cluster(ports, index), CUDA_VISIBLE_DEVICES="", **options)
+                for index, (folder, arguments) in enumerate(zip(folders, given, strict=True))]
+    return start
 
 
 @pytest.fixture(scope="module")
-def spread_run(tmp_path_factory):
+def spread_run(start_workers, tmp_path_factory):
     """The folders of both workers of a finished run: the first writes all files, the second none."""
-    chief, other = tmp_path_factory.mktemp("chief"), tmp_path_factory.mktemp("other")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        ports, workers = free_ports(2), []
-        for index, folder in enumerate((chief, other)):
-            monkeypatch.setenv("TF_CONFIG", cluster(ports, index))
-            workers.append(start_script(ARGUMENTS, folder))
-        for status, _, stderr in finish(workers):
-            assert (status, stderr) == (0, "")
-    return chief, other
+    folders = tmp_path_factory.mktemp("chief"), tmp_path_factory.mktemp("other")
+    for worker in start_workers(folders, ARGUMENTS, ARGUMENTS):
+        status, _, stderr = worker.wait()
+        assert (status, stderr) == (0, "")
+    return folders
 
 
 def test_only_the_first_worker_writes_files(spread_run):
@@ -94,26 +79,27 @@ def test_two_workers_train_what_one_process_does(spread_run):
 
 
 def test_when_a_worker_is_killed_the_other_ends_in_a_line_and_resuming_gives_the_same_bytes(
-        spread_run, tmp_path, monkeypatch):
-    chief, victim = start_workers(tmp_path, monkeypatch, ARGUMENTS, ARGUMENTS)
+        start_workers, spread_run, tmp_path):
+    chief, victim = start_workers([tmp_path] * 2, ARGUMENTS, ARGUMENTS)
     deadline = time.monotonic() + DEADLINE
     while not (tmp_path / "outputs" / "checkpoint.npz").exists() and time.monotonic() < deadline:
-        os.sched_yield()
-    victim.kill()
+        time.sleep(0.01)
+    os.kill(victim.pid, signal.SIGKILL)
     killed = time.monotonic()
-    (status, _, stderr), _ = finish([chief, victim])
+    status, _, stderr = chief.wait()
     assert status == 1 and time.monotonic() - killed < 60
     assert_one_line(stderr)
     assert "another worker has ended" in stderr and "--resume" in stderr
-    for status, stdout, stderr in finish(start_workers(tmp_path, monkeypatch, *[[*ARGUMENTS, "--resume"]] * 2)):
+    for worker in start_workers([tmp_path] * 2, *[[*ARGUMENTS, "--resume"]] * 2):
+        status, stdout, stderr = worker.wait()
         assert (status, stderr) == (0, "") and "Continuing after epoch" in stdout
     for name in REPEATED_FILES:
         assert (tmp_path / name).read_bytes() == (spread_run[0] / name).read_bytes(), name
 
 
-def test_workers_with_different_settings_are_refused_before_training(tmp_path, monkeypatch):
-    for result in finish(start_workers(tmp_path, monkeypatch, ARGUMENTS, [*ARGUMENTS, "--seed", "1"])):
-        assert_refused(result, tmp_path, {}, "different settings")
+def test_workers_with_different_settings_are_refused_before_training(start_workers, tmp_path):
+    for worker in start_workers([tmp_path] * 2, ARGUMENTS, [*ARGUMENTS, "--seed", "1"]):
+        assert_refused(worker.wait(), tmp_path, {}, "different settings")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"cluster": {}}', cluster([12345, 12346], 2), cluster([12345, 12345], 0),
@@ -124,31 +110,32 @@ def test_a_cluster_that_is_none_is_refused(text):
         check_cluster(text)
 
 
-def test_a_malformed_cluster_is_refused_in_a_line(tmp_path, monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", "{")
-    assert_refused(run_script(ARGUMENTS, tmp_path), tmp_path, {}, "TF_CONFIG", '"cluster"')
+def test_a_malformed_cluster_is_refused_in_a_line(forked_script, tmp_path):
+    assert_refused(forked_script(ARGUMENTS, tmp_path, TF_CONFIG="{"), tmp_path, {}, "TF_CONFIG", '"cluster"')
 
 
-def test_a_port_that_is_in_use_is_refused(tmp_path, monkeypatch):
+def test_a_port_that_is_in_use_is_refused(forked_script, tmp_path):
     with socket.socket() as taken:
         taken.bind(("", 0))
         taken.listen()
-        monkeypatch.setenv("TF_CONFIG", cluster([taken.getsockname()[1], *free_ports(1)], 0))
-        assert_refused(run_script(ARGUMENTS, tmp_path), tmp_path, {}, "port", str(taken.getsockname()[1]))
+        port = taken.getsockname()[1]
+        result = forked_script(ARGUMENTS, tmp_path, TF_CONFIG=cluster([port, *free_ports(1)], 0))
+        assert_refused(result, tmp_path, {}, "port", str(port))
 
 
-def test_a_batch_that_cannot_be_shared_equally_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", cluster(free_ports(2), 0))  # the other worker need not even be there
-    assert_refused(run_script([*ARGUMENTS, "--batch-size", "30"], tmp_path), tmp_path, {}, "--batch-size 30", "4")
+def test_a_batch_that_cannot_be_shared_equally_is_refused(forked_script, tmp_path):
+    result = forked_script([*ARGUMENTS, "--batch-size", "30"], tmp_path,
+                           TF_CONFIG=cluster(free_ports(2), 0))  # the other worker need not even be there
+    assert_refused(result, tmp_path, {}, "--batch-size 30", "4")
 
 
-def test_slurm_is_refused_where_there_is_none(tmp_path):
-    assert_refused(run_script([*ARGUMENTS, "--slurm"], tmp_path), tmp_path, {}, "--slurm", "srun")
+def test_slurm_is_refused_where_there_is_none(forked_script, tmp_path):
+    assert_refused(forked_script([*ARGUMENTS, "--slurm"], tmp_path), tmp_path, {}, "--slurm", "srun")
 
 
-def test_two_workers_train_a_stackgan_as_one_process_does(stackgan_run, tmp_path, monkeypatch):
-    results = finish(start_workers(tmp_path, monkeypatch, SMALL_STACKGAN, SMALL_STACKGAN, script=STACKGAN))
-    assert [status for status, _, _ in results] == [0, 0]
+def test_two_workers_train_a_stackgan_as_one_process_does(start_workers, stackgan_run, tmp_path):
+    workers = start_workers([tmp_path] * 2, SMALL_STACKGAN, SMALL_STACKGAN, script=STACKGAN)
+    assert [worker.wait()[0] for worker in workers] == [0, 0]
     spread_history, history = (np.loadtxt(folder / "outputs" / "stackgan" / "history.csv", delimiter=",", skiprows=1)
                                for folder in (tmp_path, stackgan_run))
     # Rounding moves Adam's first steps, which have the size of the learning rate whatever the gradient is.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -235,8 +236,12 @@ def test_validation_compares_with_the_last_training_images_and_never_with_the_te
     for name, arguments in (("split", ["--data", str(evaluated[0] / "small.npz"), "--validation", "600"]),
                             ("apart", ["--data", "held_out.npz"])):
         arguments += ["--generator", generator, "--samples", "200", "--output-dir", name, "--plots-dir", name]
+        if name == "apart":  # whose training images are those of the first classifier, which would be refused otherwise
+            (tmp_path / "apart").mkdir()
+            shutil.copy(tmp_path / "split" / "classifier.keras", tmp_path / "apart")
         status, stdout, _ = forked_script(arguments, tmp_path, EVALUATE)
         assert status == 0 and ("600 validation images" in stdout) == (name == "split")
+        assert ("Training the classifier" in stdout) == (name == "split")
     split, apart = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("split", "apart"))
     assert split["generated"] == apart["generated"] and split["real"] == apart["real"]
     assert (split["validation_images"], split["test_images"]) == (600, 600)
