@@ -413,7 +413,7 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
         for rate in (settings.generator_learning_rate, settings.discriminator_learning_rate))
     generator_optimizer.build(generator_variables)
     discriminator_optimizer.build(discriminator_variables)
-    # XLA makes Dense layers faster and convolutions slower.
+    # XLA makes Dense layers faster, and convolutions slower on some machines and faster on others.
     jit_compile = stage == 1 if jit_compile is None else jit_compile
     synchronize(generator, look, judge)
     size = settings.batch_size // replicas()  # of one device's share
