@@ -53,15 +53,10 @@ def build_generator(latent_dim=100, embedding_range=0.05, smoothing=0):
     start = keras.initializers.RandomUniform(-embedding_range, embedding_range)
     embedding = layers.Embedding(DIGITS, latent_dim, embeddings_initializer=start, name="label_embedding")(label)
     x = layers.Multiply(name="noise_times_label")([noise, embedding])
-    x = layers.Dense(256)(x)
-    x = layers.LeakyReLU(negative_slope=0.2)(x)
-    x = layers.BatchNormalization(momentum=0.8)(x)
-    x = layers.Dense(512)(x)
-    x = layers.LeakyReLU(negative_slope=0.2)(x)
-    x = layers.BatchNormalization(momentum=0.8)(x)
-    x = layers.Dense(1024)(x)
-    x = layers.LeakyReLU(negative_slope=0.2)(x)
-    x = layers.BatchNormalization(momentum=0.8)(x)
+    for units in (256, 512, 1024):
+        x = layers.Dense(units)(x)
+        x = layers.LeakyReLU(negative_slope=0.2)(x)
+        x = layers.BatchNormalization(momentum=0.8)(x)
     x = layers.Dense(PIXELS)(x)
     x = layers.Reshape((SIDE, SIDE, 1))(x)
     # Neighbours share what they are made of, so that single pixels do not stand out as specks; the tanh sharpens again.
@@ -75,8 +70,8 @@ def build_discriminator(dropout=0.4, first_units=512):
     """Build the discriminator: image (n, 28, 28, 1) in [-1, 1] and label (n,), integers 0..9,
     to the probability (n, 1) that the image is real, given the label.
 
-    The label's embedding is multiplied into the flattened image; the first of the three Dense
-    layers has `first_units`. The defaults are those of the scripts that people copy.
+    The label's embedding is multiplied into the flattened image; the first of the three Dense layers has `first_units`.
+    The defaults are those of the scripts that people copy.
     """
     image = keras.Input((SIDE, SIDE, 1), name="image")
     label = keras.Input((), dtype="int32", name="label")
@@ -85,12 +80,10 @@ def build_discriminator(dropout=0.4, first_units=512):
     x = layers.Multiply(name="pixels_times_label")([pixels, embedding])
     x = layers.Dense(first_units)(x)
     x = layers.LeakyReLU(negative_slope=0.2)(x)
-    x = layers.Dense(512)(x)
-    x = layers.LeakyReLU(negative_slope=0.2)(x)
-    x = layers.Dropout(dropout)(x)
-    x = layers.Dense(512)(x)
-    x = layers.LeakyReLU(negative_slope=0.2)(x)
-    x = layers.Dropout(dropout)(x)
+    for _ in range(2):
+        x = layers.Dense(512)(x)
+        x = layers.LeakyReLU(negative_slope=0.2)(x)
+        x = layers.Dropout(dropout)(x)
     probability = layers.Dense(1, activation="sigmoid", name="probability")(x)
     return keras.Model([image, label], probability, name="discriminator")
 
@@ -122,7 +115,7 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
     - `train_on_generated(rows, step)`: update it on images generated for batch number `step` and, unless their weight
       is 0, on half of the training images `rows` with wrong labels;
     - `train_generator(step)`: update the generator through the frozen discriminator, and its average; the loss that it
-      returns is the cross-entropy, without the term of mode seeking;
+      returns is the cross-entropy, without the terms of mode seeking and total variation;
     - `train_batch(rows, step)`: these three in this order, compiled; returns float32 (6,), HISTORY_COLUMNS.
 
     Frozen means that only the gradients of a network's own variables are applied. The `trainable` flag of older
@@ -198,11 +191,15 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
             images = generator([noise, labels], training=True)
             loss = objective = cross_entropy(tf.ones((size, 1)), discriminator([images, labels], training=True))
             if settings.mode_seeking_weight:
-                # Other noise should give another image of the digit (Mao et al. 2019, Mode Seeking Generative
-                # Adversarial Networks for Diverse Image Synthesis, https://arxiv.org/abs/1903.05628).
+                # Other noise should give another image of the digit (Mao et al. 2019, Mode Seeking GANs for Diverse
+                # Image Synthesis, https://arxiv.org/abs/1903.05628).
                 sameness = distances(noise) / (distances(images) + 1e-3)  # 1e-3 for identical images
                 objective += settings.mode_seeking_weight * tf.reduce_mean(sameness)
-            objective /= replicas()
+            # A speck, which the discriminator hardly sees, has more outline than a stroke of as much ink (Rudin et al.
+            # 1992, Nonlinear Total Variation Based Noise Removal Algorithms). From the start, it costs variety.
+            settling = tf.cast(step >= settings.settle_after * math.ceil(x_train.shape[0] / batch_size), tf.float32)
+            variation = settling * tf.reduce_mean(tf.image.total_variation(images)) / PIXELS
+            objective = (objective + settings.total_variation_weight * variation) / replicas()
         generator_optimizer.apply(tape.gradient(objective, variables), variables)
         update_average(averaged_generator, generator, settings.averaging_decay, step)
         return loss
@@ -217,9 +214,8 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
     return SimpleNamespace(
         generator=generator, averaged_generator=averaged_generator, discriminator=discriminator,
         generator_optimizer=generator_optimizer, discriminator_optimizer=discriminator_optimizer,
-        variables=[variable for part in (generator, averaged_generator, discriminator,
-                                         generator_optimizer, discriminator_optimizer)
-                   for variable in part.variables],
+        variables=[variable for part in (generator, averaged_generator, discriminator, generator_optimizer,
+                                         discriminator_optimizer) for variable in part.variables],
         train_on_real=train_on_real, train_on_generated=train_on_generated, train_generator=train_generator,
         train_batch=compile_step(train_batch, jit_compile))
 
@@ -229,7 +225,8 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
 # What a checkpoint must share with the run that continues it; everything else may differ.
 RESUMED_SETTINGS = ("batch_size", "latent_dim", "generator_learning_rate", "discriminator_learning_rate", "dropout",
                     "discriminator_units", "label_smoothing", "wrong_label_weight", "mode_seeking_weight",
-                    "embedding_range", "smoothing", "averaging_decay", "seed", "train_size", "data_crc32")
+                    "total_variation_weight", "settle_after", "embedding_range", "smoothing", "averaging_decay",
+                    "seed", "train_size", "data_crc32")
 
 
 def recalibrate(generator, seed):
@@ -280,6 +277,10 @@ def train_epochs(settings, record, x_train, y_train, outputs):
         started = time.perf_counter()
         if sys.stdout.isatty():
             print(f"Epoch {epoch + 1}/{settings.epochs}")
+        # Lower and lower rates at the end: the two networks stop chasing each other, and the average settles.
+        share = 0.5**max(0, epoch + 1 - settings.settle_after)
+        training.generator_optimizer.learning_rate = share * settings.generator_learning_rate
+        training.discriminator_optimizer.learning_rate = share * settings.discriminator_learning_rate
         rows = train_epoch(training, settings, epoch)
         recalibrate(training.averaged_generator, settings.seed)
         values = finite_values(training.variables, epoch + 1)
@@ -394,8 +395,7 @@ def parse_arguments(arguments=None):
         description="Train a conditional GAN on MNIST, or draw digits with a trained one.", allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter))
     training = parser.add_argument_group("training")
-    training.add_argument("--epochs", type=whole_number(1, 999), default=20,
-                          help="full passes over the training images")
+    training.add_argument("--epochs", type=whole_number(1, 999), default=20, help="passes over the training images")
     training.add_argument("--batch-size", type=whole_number(2, 10**6), default=64,
                           help="images per update; larger is faster per image but updates less often")
     training.add_argument("--latent-dim", type=whole_number(1, 10**4), default=100,
@@ -414,14 +414,16 @@ def parse_arguments(arguments=None):
                           help="share of wrongly labelled real images in what the discriminator learns to reject")
     training.add_argument("--mode-seeking-weight", type=fraction_below(100), default=0.15,
                           help="weight of the term that makes other noise give another image; 0 for none")
+    training.add_argument("--total-variation-weight", type=fraction_below(100), default=2.0,
+                          help="weight of the differences between neighbouring pixels after --settle-after; 0 for none")
+    training.add_argument("--settle-after", type=whole_number(0, 9999), default=16, metavar="EPOCHS",
+                          help="epochs after which both learning rates halve with every further epoch")
     training.add_argument("--embedding-range", type=positive_number, default=1.0,
                           help="the generator's label embedding starts uniform within ± this (Keras: 0.05)")
     training.add_argument("--smoothing", type=whole_number(0, 9), default=1,
-                          help="how often the generator averages every pixel with its neighbours before the tanh, "
-                               "against specks; 0 for never")
+                          help="how often the generator averages every pixel with its neighbours, against specks")
     training.add_argument("--averaging-decay", type=fraction_below(1), default=0.9998,
-                          help="decay per batch of the running average of the generator's weights that pictures and "
-                               "files show, in batch n at most n / (n + 3); 0 shows the last weights")
+                          help="decay per batch of the average of the generator's weights that files show; 0 for none")
     add_repetition_options(training)
     add_file_options(parser, "outputs", "plots")
     mode = parser.add_argument_group("other than training from the start").add_mutually_exclusive_group()
@@ -430,10 +432,8 @@ def parse_arguments(arguments=None):
     mode.add_argument("--generate", type=digit_string, metavar="DIGITS",
                       help="draw these digits in this order with a trained generator, without training")
     drawing = parser.add_argument_group("with --generate")
-    drawing.add_argument("--samples", type=whole_number(1, 100), default=1, metavar="N",
-                         help="rows of the picture, each from other noise")
-    drawing.add_argument("--generator", metavar="FILE",
-                         help="trained generator to draw with, OUTPUT_DIR/generator.keras if not given")
+    drawing.add_argument("--samples", type=whole_number(1, 100), default=1, metavar="N", help="rows, each from new noise")
+    drawing.add_argument("--generator", metavar="FILE", help="trained generator; if not given, that in OUTPUT_DIR")
     settings = parser.parse_args(arguments)
     if not settings.generate and (settings.generator or settings.samples > 1):
         parser.error("--samples and --generator need --generate DIGITS; without it the script would train")

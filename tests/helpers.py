@@ -11,7 +11,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = str(ROOT / "cgan_mnist.py")
 STACKGAN = str(ROOT / "stackgan_mnist.py")
-SMALL_RUN = ("--train-size", "256", "--batch-size", "64", "--dropout", "0.2")  # its random masks are resumed, too
+# Its random masks are resumed, too, and its last two epochs settle.
+SMALL_RUN = ("--train-size", "256", "--batch-size", "64", "--dropout", "0.2", "--settle-after", "1")
 BATCHES, EPOCHS = 4, 3  # 4 batches an epoch of a SMALL_RUN; 3 epochs in the run that the others are compared with
 SMALL_STACKGAN = ("--train-size", "256", "--encoder-epochs", "1", "--stage1-epochs", "2", "--stage2-epochs", "1")
 DEADLINE = 300  # seconds after which something that should have happened never will

@@ -14,6 +14,8 @@ BAD_VALUES = [
     ("--discriminator-units", "0"), ("--discriminator-units", "wide"),
     ("--wrong-label-weight", "1"), ("--wrong-label-weight", "-0.1"), ("--wrong-label-weight", "nan"),
     ("--mode-seeking-weight", "100"), ("--mode-seeking-weight", "-0.1"), ("--mode-seeking-weight", "nan"),
+    ("--total-variation-weight", "100"), ("--total-variation-weight", "-0.1"), ("--total-variation-weight", "nan"),
+    ("--settle-after", "-1"), ("--settle-after", "0.5"),
     ("--embedding-range", "0"), ("--embedding-range", "inf"), ("--embedding-range", "wide"),
     ("--averaging-decay", "1"), ("--averaging-decay", "-0.1"), ("--averaging-decay", "nan"),
     ("--seed", "-1"), ("--seed", "2147483648"), ("--seed", "0.5"),

@@ -113,6 +113,13 @@ def test_the_settings_file_tells_all_that_repeats_the_run(finished_run):
     assert 0 < recorded["wall_time_seconds"] < 600
 
 
+def test_the_learning_rates_halve_with_every_epoch_of_settling(finished_run):
+    with np.load(finished_run / "outputs" / "checkpoint.npz") as checkpoint:  # after three epochs, one not settling
+        scalars = [checkpoint[name] for name in checkpoint if checkpoint[name].shape == () and name[:4] == "vari"]
+    rates = [float(value) for value in scalars if value.dtype == np.float32]
+    np.testing.assert_allclose(rates, [3e-4 / 4, 1e-3 / 4], rtol=1e-6)
+
+
 def test_the_generator_in_the_file_has_the_batch_statistics_of_its_own_activations(finished_run):
     generator = keras.models.load_model(finished_run / "outputs" / "generator.keras")
     normalization = next(layer for layer in generator.layers if isinstance(layer, keras.layers.BatchNormalization))

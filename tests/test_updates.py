@@ -192,10 +192,11 @@ def start_indifferent(arguments):
     return training
 
 
-def train_generator_alone(weight):
-    """Train a generator by mode seeking alone; return its training and the weights it started with."""
+def train_generator_alone(mode_seeking="0", total_variation="0", settle_after="0"):
+    """Train a generator by these weights' terms alone; return its training and the weights it started with."""
     training = start_indifferent(
-        ["--batch-size", "65", "--mode-seeking-weight", weight, "--generator-learning-rate", "0.002"])
+        ["--batch-size", "65", "--mode-seeking-weight", mode_seeking, "--total-variation-weight", total_variation,
+         "--settle-after", settle_after, "--generator-learning-rate", "0.002"])
     before = [variable.numpy() for variable in training.generator.trainable_variables]
     update = tf.function(training.train_generator, autograph=False)
     for step in range(30):
@@ -211,7 +212,7 @@ def distance_within_a_digit(generator):
 
 
 def test_mode_seeking_alone_sets_images_of_the_same_digit_apart():
-    training, before = train_generator_alone("0.5")
+    training, before = train_generator_alone(mode_seeking="0.5")
     reached = distance_within_a_digit(training.generator)
     for variable, value in zip(training.generator.trainable_variables, before, strict=True):
         variable.assign(value)
@@ -227,8 +228,23 @@ def test_mode_seeking_compares_images_of_the_same_digit_alone(seed):
     assert 1 <= (embedding.numpy() != before).any(axis=1).sum() <= 2  # four images, two pairs
 
 
-def test_without_mode_seeking_an_indifferent_discriminator_teaches_nothing():
-    training, before = train_generator_alone("0")
+def neighbours_apart(generator):
+    """Return how much neighbouring pixels of an image differ on average, in [0, 2]."""
+    cgan_mnist.recalibrate(generator, 0)
+    images = cgan_mnist.generate_images(generator, np.tile(np.arange(10), 20), 0)
+    return (np.abs(np.diff(images, axis=1)).mean() + np.abs(np.diff(images, axis=2)).mean()) / 2
+
+
+def test_the_total_variation_alone_makes_neighbouring_pixels_alike():
+    training, before = train_generator_alone(total_variation="3")
+    reached = neighbours_apart(training.generator)
+    for variable, value in zip(training.generator.trainable_variables, before, strict=True):
+        variable.assign(value)
+    assert reached < 0.8 * neighbours_apart(training.generator)
+
+
+def test_before_settling_and_without_other_terms_an_indifferent_discriminator_teaches_nothing():
+    training, before = train_generator_alone(total_variation="3", settle_after="99")
     assert_identical(before, [variable.numpy() for variable in training.generator.trainable_variables])
 
 
