@@ -224,6 +224,9 @@ def torch_contender(settings, x_train, y_train):
     def distances(batch):
         return (batch[:half] - batch[-half:]).abs().flatten(1).mean(1)
 
+    def total_variation(batch):
+        return (batch.diff(dim=2).abs().sum() + batch.diff(dim=3).abs().sum()) / batch.numel()
+
     def loss(logits, target):
         return nn.functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
@@ -249,7 +252,8 @@ def torch_contender(settings, x_train, y_train):
         discriminator.requires_grad_(False)
         generated = generator(noise, wanted)
         sameness = (distances(noise) / (distances(generated) + 1e-3)).mean()
-        update(optimizers[1], loss(discriminator(generated, wanted), 1.0) + settings.mode_seeking_weight * sameness)
+        update(optimizers[1], loss(discriminator(generated, wanted), 1.0) + settings.mode_seeking_weight * sameness
+               + settings.total_variation_weight * total_variation(generated))
         discriminator.requires_grad_(True)
         with torch.no_grad():
             for average, current in zip(averaged.parameters(), generator.parameters(), strict=True):
@@ -280,6 +284,14 @@ def torch_stage_contender(stage, batch_size, x_train):
     def dense(inputs, units):
         return normalized(nn.Linear(inputs, units), units, nn.BatchNorm1d)
 
+    def guess_colours(pictures):
+        pixels, contrast = with_contrast(pictures).flatten(2).split((3, 1), 1)
+        return torch.cat([((10 * contrast).softmax(2) * pixels).sum(2), pictures[:, :, 0].mean(2)], 1)
+
+    def mix_colours(mask, colours):
+        ink, background = colours[:, :, None, None].chunk(2, 1)
+        return (background + (ink - background) * mask).clip(-1, 1)
+
     def upsampling(inputs, channels):
         return nn.Sequential(nn.Conv2d(inputs, 4 * channels, 3, padding=1), nn.PixelShuffle(2))
 
@@ -289,11 +301,11 @@ def torch_stage_contender(stage, batch_size, x_train):
             self.stage = stage
             self.mean, self.log_sigma = (nn.Linear(sentence_dim, condition_dim) for _ in range(2))
             if stage == 1:
-                self.scale, seen = nn.Linear(condition_dim, latent_dim), 2 * latent_dim + condition_dim
-                self.mask = nn.Sequential(dense(seen, 256), dense(256, 512), dense(512, 1024),
+                self.scale, seen = nn.Linear(condition_dim, latent_dim), 8 + condition_dim
+                self.mask = nn.Sequential(dense(2 * latent_dim + condition_dim, 256), dense(256, 512), dense(512, 1024),
                                           nn.Linear(1024, SIDE**2 // 4), nn.Unflatten(1, (1, SIDE // 2, SIDE // 2)))
             else:
-                seen = 64 + 32 + condition_dim
+                seen = 6 + 32 + condition_dim
                 self.early = nn.Sequential(nn.Conv2d(4, 32, 3, padding=1), nn.LeakyReLU(0.2))
                 self.down = normalized(nn.Conv2d(32, 64, 4, 2, 1), 64)
                 self.join = normalized(nn.Conv2d(64 + condition_dim, 64, 1), 64)
@@ -302,22 +314,26 @@ def torch_stage_contender(stage, batch_size, x_train):
                     nn.BatchNorm2d(64, eps=1e-3, momentum=0.2)) for _ in range(2))
                 self.mask = nn.Sequential(normalized(upsampling(64, 32), 32), normalized(upsampling(32, 16), 16),
                                           nn.Conv2d(16, 1, 3, padding=1))
-            self.colours = nn.Sequential(dense(seen, 256), dense(256, 256), nn.Linear(256, 6), nn.Tanh())
+            self.colours = nn.Sequential(*(part for inputs in (seen, 256, 256)
+                                           for part in (nn.Linear(inputs, 256), nn.LeakyReLU(0.2))), nn.Linear(256, 6))
 
         def forward(self, given, epsilon, sentence):
             mean, log_sigma = self.mean(sentence), self.log_sigma(sentence)
             condition = mean + log_sigma.exp() * epsilon
             if self.stage == 1:
-                x = colours = torch.cat([given * self.scale(condition), given, condition], 1)
+                x = torch.cat([given * self.scale(condition), given, condition], 1)
+                colours = self.colours(torch.cat([given[:, :8], condition], 1))
+                colours = colours.tanh() + 0.1 * colours
             else:
                 early = self.early(with_contrast(given))
                 x = self.down(early)
                 x = self.join(torch.cat([x, condition[:, :, None, None].expand(-1, -1, 7, 7)], 1))
                 for block in self.blocks:
                     x = functional.leaky_relu(x + block(x), 0.2)
-                colours = torch.cat([x.mean((2, 3)), early.mean((2, 3)), condition], 1)
-            ink, background = self.colours(colours)[:, :, None, None].chunk(2, 1)
-            return background + (ink - background) * self.mask(x).sigmoid(), mean, log_sigma
+                guess = guess_colours(given)
+                colours = guess + self.colours(torch.cat([guess, early.mean((2, 3)), condition], 1))
+            mask = self.mask(x).sigmoid()
+            return mix_colours(mask, colours), mean, log_sigma, mask, colours
 
     class Discriminator(nn.Module):
         def __init__(self):
@@ -358,26 +374,28 @@ def torch_stage_contender(stage, batch_size, x_train):
     def distances(batch):
         return (batch[:half] - batch[-half:]).abs().flatten(1).mean(1)
 
-    def energy_score(drawn, wanted):
-        first, second = drawn.chunk(2)
+    def energy_score(drawn, wanted, power=1.0):
+        first, second = drawn[:len(wanted)], drawn[-len(wanted):]
         ends = (first, wanted, 1), (second, wanted, 1), (first, second, -1)
-        return sum(sign * ((one - other).square().sum(1) + 1e-6).sqrt().mean() for one, other, sign in ends) / 2
+        return sum(sign * ((one - other).square().sum(1) + 1e-4).pow(power / 2).mean() for one, other, sign in ends) / 2
 
     def look(pictures):
         return discriminator.look(with_contrast(pictures))
 
     def train(step):
         gray = images[torch.randint(len(images), (batch_size,))].float() / 255
-        ink, background = (palette[torch.randint(len(palette), (batch_size,))][:, :, None, None] for _ in range(2))
-        real = background + (ink - background) * gray
+        colours = torch.cat([palette[torch.randint(len(palette), (batch_size,))] for _ in range(2)], 1)
+        real = mix_colours(gray, colours)
         real = functional.avg_pool2d(real, 2) if stage == 1 else real
         right, wrong = (embeddings[torch.randint(len(embeddings), (batch_size,))] for _ in range(2))
-        asked = torch.cat([right[:-half], right[:half]]) if stage == 1 else right
+        asked, asked_colours = ((torch.cat([batch[:-half], batch[:half]]) for batch in (right, colours)) if stage == 1
+                                else (right, colours))
         given = normal(latent_dim)
         if stage == 2:
             with torch.no_grad():
-                given = first_stage(given, normal(condition_dim), asked)[0]
-        generated, mean, log_sigma = generator(given, normal(condition_dim), asked)
+                given, *_, rough_colours = first_stage(given, normal(condition_dim), asked)
+        _, mean, log_sigma, mask, chosen_colours = generator(given, normal(condition_dim), asked)
+        generated = mix_colours(mask, asked_colours)
 
         features = look(blur(torch.cat([real, generated.detach()])))
         logits = discriminator.judge(torch.cat([features, features[:batch_size]]), torch.cat([right, asked, wrong]))
@@ -406,6 +424,8 @@ def torch_stage_contender(stage, batch_size, x_train):
                 + 2 / (3 * SIDE**2 / 4)**0.5 * energy_score(generated.flatten(1), real[:half].flatten(1)))
             objective = objective + settings.mode_seeking_weight * (
                 distances(given) / (distances(generated) + 1e-2)).mean()
+        wanted = colours[:half] if stage == 1 else rough_colours
+        objective = objective + settings.colour_weight * energy_score(chosen_colours, wanted, 0.5)
         optimizers[1].zero_grad()
         objective.backward()
         optimizers[1].step()

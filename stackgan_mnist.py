@@ -32,8 +32,8 @@ from mnist_gan.files import locked_folders, open_folder, write_whole
 from mnist_gan.history import draw_curves, draw_losses, write_history
 from mnist_gan.mnist import SIDE, load_training_images
 from mnist_gan.networks import load_network, save_network
-from mnist_gan.painting import (OTHER_COLOURS, OTHER_DIGITS, OTHER_INKS, draw_colours, enlarge, halve, paint,
-                                shape_classes, shape_cuts, with_contrast)
+from mnist_gan.painting import (OTHER_COLOURS, OTHER_DIGITS, OTHER_INKS, PALETTE, draw_colours, enlarge,
+                                guess_colours, halve, paint, shape_classes, shape_cuts, with_contrast)
 from mnist_gan.pictures import grid_path, read_grids, remove_later_grids, save_figure, tile_images, write_gif
 from mnist_gan.sentences import (CHOICES, COLOURS, LONGEST, PHRASINGS_PER_DESCRIPTION, VOCABULARY, describe, read,
                                  sentence_table, to_tokens)
@@ -183,13 +183,13 @@ def augment_condition(sentence, epsilon, condition_noise):
 
 
 def mix_colours(mask, colours):
-    """Paint with a mask (n, h, w, 1) in [0, 1] and two colours (n, 6) in [-1, 1].
+    """Paint with a mask (n, h, w, 1) in [0, 1] and the colours (n, 6) of ink and background: (n, h, w, 3) in [-1, 1].
 
     The picture is background + (ink - background) * mask, a foreground before a background as in Vondrick et al. 2016,
     https://arxiv.org/abs/1609.02612, section 3.1, with a single colour for each.
     """
-    ink, background = ops.split(layers.Reshape((1, 1, 6))(colours), 2, axis=-1)
-    return background + (ink - background) * mask
+    ink, background = ops.split(ops.reshape(colours, (-1, 1, 1, 6)), 2, axis=-1)
+    return ops.clip(background + (ink - background) * mask, -1.0, 1.0)
 
 
 def normalized(x):
@@ -197,20 +197,20 @@ def normalized(x):
     return layers.BatchNormalization(momentum=0.8)(layers.LeakyReLU(negative_slope=0.2)(x))
 
 
-def choose_colours(x):
-    """Return the colours of ink and background, (n, 6) in [-1, 1], that x (n, k) leads to.
-
-    A smaller network draws in colours between the named ones where the sentence leaves the choice to the noise.
-    """
-    x = normalized(layers.Dense(256)(normalized(layers.Dense(256)(x))))
-    return layers.Dense(6, activation="tanh", name="colours")(x)
+def think_of_colours(x):
+    """Return three layers (n, 256) on x (n, k), without BatchNormalization, which blurs the edges between colours."""
+    for _ in range(3):
+        x = layers.LeakyReLU(negative_slope=0.2)(layers.Dense(256)(x))
+    return x
 
 
 def build_stage1_generator(latent_dim=100, condition_noise=1.0):
     """Build Stage I's generator: noise (n, latent_dim), epsilon (n, 64), both standard normal, and sentence (n, 64),
-    to [picture (n, 14, 14, 3) in [-1, 1], mean (n, 64), log_sigma (n, 64)].
+    to [picture (n, 14, 14, 3) in [-1, 1], mean (n, 64), log_sigma (n, 64), mask (n, 14, 14, 1) in [0, 1],
+    colours (n, 6)]; the mask mixes the colours of ink and background to the picture.
 
-    Noise and condition enter side by side and multiplied, as the label does in `cgan_mnist.py`.
+    Noise and condition enter side by side and multiplied, as the label does in `cgan_mnist.py`. Colours are chosen by
+    the first eight numbers of the noise: with few, the edges between the colours that they lead to can be sharp.
     """
     noise = keras.Input((latent_dim,), name="noise")
     epsilon = keras.Input((CONDITION_DIM,), name="epsilon")
@@ -218,12 +218,13 @@ def build_stage1_generator(latent_dim=100, condition_noise=1.0):
     condition, mean, log_sigma = augment_condition(sentence, epsilon, condition_noise)
     product = layers.Multiply(name="noise_times_condition")([noise, layers.Dense(latent_dim)(condition)])
     x = layers.Concatenate()([product, noise, condition])
-    colours = choose_colours(x)
+    colours = layers.Dense(6)(think_of_colours(layers.Concatenate()([noise[:, :8], condition])))
+    colours = ops.tanh(colours) + 0.1 * colours  # the tanh alone would hardly leave a corner that is wrong
     x = normalized(layers.Dense(256)(x))
     x = normalized(layers.Dense(512)(x))
     x = normalized(layers.Dense(1024)(x))
     mask = layers.Reshape((SIDE // 2, SIDE // 2, 1))(layers.Dense(SIDE**2 // 4, activation="sigmoid", name="mask")(x))
-    return keras.Model([noise, epsilon, sentence], [mix_colours(mask, colours), mean, log_sigma],
+    return keras.Model([noise, epsilon, sentence], [mix_colours(mask, colours), mean, log_sigma, mask, colours],
                        name="stage1_generator")
 
 
@@ -253,7 +254,8 @@ def residual_block(x, channels):
 
 def build_stage2_generator(upsampling="pixelshuffle", condition_noise=1.0):
     """Build Stage II's generator: rough picture (n, 14, 14, 3) in [-1, 1], epsilon (n, 64), standard normal, and
-    sentence (n, 64), to [picture (n, 28, 28, 3) in [-1, 1], mean (n, 64), log_sigma (n, 64)].
+    sentence (n, 64), to [picture (n, 28, 28, 3) in [-1, 1], mean (n, 64), log_sigma (n, 64), mask (n, 28, 28, 1) in
+    [0, 1], colours (n, 6)]; the mask mixes the colours of ink and background to the picture.
 
     It has no noise input: what varies, varies with the rough picture (the paper's section 3.4).
     """
@@ -267,13 +269,13 @@ def build_stage2_generator(upsampling="pixelshuffle", condition_noise=1.0):
     x = normalized(layers.Conv2D(64, 1)(layers.Concatenate()([x, everywhere])))
     x = residual_block(x, 64)
     x = residual_block(x, 64)
-    colours = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), layers.GlobalAveragePooling2D()(early),
-                                    condition])
-    colours = choose_colours(colours)
+    guess = guess_colours(rough)
+    colours = think_of_colours(layers.Concatenate()([guess, layers.GlobalAveragePooling2D()(early), condition]))
+    colours = guess + layers.Dense(6, kernel_initializer="zeros")(colours)
     x = normalized(upsample(x, 32, upsampling))  # 14 x 14 x 32
     x = normalized(upsample(x, 16, upsampling))  # 28 x 28 x 16
     mask = layers.Conv2D(1, 3, padding="same", activation="sigmoid", name="mask")(x)
-    return keras.Model([rough, epsilon, sentence], [mix_colours(mask, colours), mean, log_sigma],
+    return keras.Model([rough, epsilon, sentence], [mix_colours(mask, colours), mean, log_sigma, mask, colours],
                        name="stage2_generator")
 
 
@@ -313,8 +315,9 @@ HISTORY_COLUMNS = ("d_loss_real", "d_loss_generated", "d_loss_wrong", "d_loss", 
 # What a checkpoint must share with the run that continues it; everything else may differ.
 RESUMED_SETTINGS = ("encoder_epochs", "stage1_epochs", "batch_size", "latent_dim", "generator_learning_rate",
                     "discriminator_learning_rate", "label_smoothing", "wrong_sentence_weight", "hard_share",
-                    "kl_weight", "condition_noise", "matching_weight", "energy_weight", "mode_seeking_weight",
-                    "input_noise", "averaging_decay", "upsampling", "stage2_epochs", "seed", "train_size", "data_crc32")
+                    "kl_weight", "condition_noise", "matching_weight", "energy_weight", "colour_weight",
+                    "mode_seeking_weight", "input_noise", "averaging_decay", "upsampling", "stage2_epochs", "seed",
+                    "train_size", "data_crc32")
 ENCODER_BATCH_SIZE = 256
 FAR_STEP = 10**7  # random numbers of steps from here on are drawn for other things than training
 
@@ -324,16 +327,16 @@ def similarities(pictures, sentences):
     return SIMILARITY_SCALE * tf.matmul(pictures, sentences, transpose_b=True)
 
 
-def energy_score(drawn, wanted):
+def energy_score(drawn, wanted, power=1.0):
     """Return the mean energy score of the first n and the last n rows of `drawn` (m, k), in pairs, for n rows `wanted`.
 
-    The two of a pair should be as near to the wanted row as possible, but as far from each other as wanted ones are. Only rows
-    that vary as the wanted ones do make its expectation smallest (Gneiting & Raftery 2007,
+    The two of a pair should be as near to the wanted row as possible, but as far from each other as wanted ones are.
+    Only rows that vary as the wanted ones do make its expectation smallest (Gneiting & Raftery 2007,
     https://doi.org/10.1198/016214506000001437, section 4.2; for networks, Bouchacourt et al. 2016,
-    https://arxiv.org/abs/1606.02556).
+    https://arxiv.org/abs/1606.02556). `power`, in (0, 2), is that of the distances: a small one insists on small ones.
     """
     def distances(rows, others):
-        return tf.sqrt(tf.reduce_sum(tf.square(rows - others), axis=1) + 1e-6)  # 1e-6 for equal ones
+        return (tf.reduce_sum(tf.square(rows - others), axis=1) + 1e-4)**(power / 2)  # 1e-4 for equal ones
     first, second = drawn[:wanted.shape[0]], drawn[-wanted.shape[0]:]
     return tf.reduce_mean(distances(first, wanted) + distances(second, wanted) - distances(first, second)) / 2
 
@@ -420,19 +423,19 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
     half = size // 2
 
     def generator_inputs(sentence, normal):
-        """Return what a generator needs beside the sentence, from the streams 0 to 3."""
+        """Return a generator's inputs, drawn from the streams 0 to 3, and Stage I's colours, (n, 6), for Stage II."""
         size = sentence.shape[0]
         noise, epsilon = normal(0, size, settings.latent_dim), normal(1, size, CONDITION_DIM)
         if stage == 1:
-            return [noise, epsilon, sentence]
-        rough = stage1_generator([noise, epsilon, sentence], training=False)[0]
-        return [rough, normal(2, size, CONDITION_DIM), sentence]
+            return [noise, epsilon, sentence], None
+        rough, *_, colours = stage1_generator([noise, epsilon, sentence], training=False)
+        return [rough, normal(2, size, CONDITION_DIM), sentence], colours
 
     def draw_inputs(step, size):
         normal, uniform = random_draws(settings.seed, step)
         rows = uniform(19, len(data.images), size)
         _, descriptions = paint_batch(data, rows, uniform)
-        return generator_inputs(tf.gather(embeddings, phrase(descriptions, uniform, 2)[0]), normal)
+        return generator_inputs(tf.gather(embeddings, phrase(descriptions, uniform, 2)[0]), normal)[0]
 
     def cross_entropy(target, logits):
         return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.fill(tf.shape(logits), target), logits))
@@ -456,11 +459,14 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
         rows_of_sentences, complete = phrase(descriptions, uniform, 2)
         right = every = tf.gather(embeddings, rows_of_sentences)
         wrong = tf.gather(embeddings, wrong_sentences(descriptions, settings.hard_share, uniform))
-        real, right, wrong = map(own_pairs, (real, right, wrong))
+        colours = tf.reshape(tf.gather(PALETTE, descriptions[:, 1:3]), (-1, 6))
+        real, right, wrong, colours = map(own_pairs, (real, right, wrong, colours))
         # In Stage I, which alone has noise, the second half of the batch repeats the sentences of the first, so that
         # two pictures of each can be compared. Equal sentences are not among those out of which a picture's own is
         # to be found.
-        asked = tf.concat([right[:-half], right[:half]], 0) if stage == 1 else right
+        asked, asked_colours = right, colours
+        if stage == 1:
+            asked, asked_colours = (tf.concat([batch[:-half], batch[:half]], 0) for batch in (right, colours))
         candidates, own_rows = (every[:rows.shape[0] // 2], own_part) if stage == 1 else (every, own_pairs)
         share = tf.cast(complete[:candidates.shape[0]], tf.float32)
         share = own_rows(share / tf.maximum(tf.reduce_sum(share), 1.0))
@@ -470,9 +476,12 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
             # give real pictures away.
             return batch + settings.input_noise * normal(stream, *batch.shape)
 
-        inputs = generator_inputs(asked, normal)
+        inputs, rough_colours = generator_inputs(asked, normal)
         with tf.GradientTape() as generator_tape:
-            generated, mean, log_sigma = generator(inputs, training=True)
+            _, mean, log_sigma, mask, chosen_colours = generator(inputs, training=True)
+            # Discriminator and encoder see what is drawn in the colours of the real picture of the sentence, and judge
+            # shapes alone: their game would end in few of the colours that a sentence leaves open.
+            generated = mix_colours(mask, asked_colours)
 
             # The discriminator, on the very pictures that the generator is about to be trained with. Its targets:
             # real with its sentence 0.9 (one-sided label smoothing), real with a wrong one 0, generated 0
@@ -512,9 +521,14 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
                 objective += settings.energy_weight * (
                     energy_score(seen, picture_encoder(wanted, training=False))
                     + 2.0 / (3 * SIDE**2 / 4)**0.5 * energy_score(flat(generated), flat(wanted)))
+                objective += settings.colour_weight * energy_score(chosen_colours, colours[:half], 0.5)
                 # Mao et al. 2019, https://arxiv.org/abs/1903.05628, as in `cgan_mnist.py`
                 sameness = distances(inputs[0]) / (distances(generated) + 1e-2)
                 objective += settings.mode_seeking_weight * tf.reduce_mean(sameness)
+            else:
+                # Stage II keeps the colours of Stage I, in the spirit of Zhang et al. 2018,
+                # https://arxiv.org/abs/1710.10916, section 4.3.
+                objective += settings.colour_weight * energy_score(chosen_colours, rough_colours, 0.5)
             objective /= replicas()
         gradients = generator_tape.gradient(objective, generator_variables)
         generator_optimizer.apply(gradients, generator_variables)
@@ -909,6 +923,9 @@ def parse_arguments(arguments=None):
     training.add_argument("--energy-weight", type=fraction_below(100), default=5.0,
                           help="weight of the energy score, which is best where Stage I's pictures of a sentence vary "
                                "as real ones do")
+    training.add_argument("--colour-weight", type=fraction_below(100), default=10.0,
+                          help="weight of the energy score of Stage I's colours, and of how far Stage II's are from "
+                               "them")
     training.add_argument("--mode-seeking-weight", type=fraction_below(100), default=0.03,
                           help="weight of the term that makes Stage I draw a sentence in different ways; 0 for none")
     training.add_argument("--input-noise", type=fraction_below(10), default=0.2,

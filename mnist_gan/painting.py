@@ -74,6 +74,16 @@ def with_contrast(picture):
     return ops.concatenate([picture, contrast], axis=-1)
 
 
+def guess_colours(picture):
+    """Guess the colours of ink and background, (n, 6), of pictures (n, h, w, 3).
+
+    The ink is the mean of all pixels, weighted by their contrast; the background is the mean of the first row.
+    """
+    pixels = ops.reshape(with_contrast(picture), (-1, picture.shape[1] * picture.shape[2], 4))
+    ink = ops.sum(ops.softmax(10.0 * pixels[..., 3:], axis=1) * pixels[..., :3], axis=1)
+    return ops.concatenate([ink, ops.mean(picture[:, 0], axis=1)], axis=-1)
+
+
 def stroke_widths(gray):
     """Return the mean width of the strokes, in pixels (n,), of digits `gray` (n, 28, 28) in [0, 1].
 

@@ -6,7 +6,7 @@ import pytest
 import stackgan_mnist
 import tensorflow as tf
 from helpers import bundled_arrays
-from mnist_gan.painting import NEVER_SEEN
+from mnist_gan.painting import NEVER_SEEN, PALETTE, guess_colours, halve, paint
 from mnist_gan.sentences import CHOICES, COLOURS, PHRASINGS_PER_DESCRIPTION, UNSAID, sentence_table, to_tokens
 
 SIZE = 16  # a batch
@@ -104,7 +104,7 @@ def test_only_pixelshuffle_and_nearest_start_without_a_checkerboard(upsampling):
 def test_pictures_are_in_range_and_vary_with_noise_and_condition():
     random = np.random.default_rng(0)
     noise, epsilon, sentence = (tf.constant(random.standard_normal((4, dim), np.float32)) for dim in (100, 64, 64))
-    rough, mean, log_sigma = stackgan_mnist.build_stage1_generator()([noise, epsilon, sentence])
+    rough, mean, log_sigma, *_ = stackgan_mnist.build_stage1_generator()([noise, epsilon, sentence])
     fine = stackgan_mnist.build_stage2_generator()([rough, epsilon, sentence])[0]
     assert rough.shape == (4, 14, 14, 3) and fine.shape == (4, 28, 28, 3)
     assert mean.shape == log_sigma.shape == (4, 64)
@@ -162,6 +162,7 @@ def test_a_stage_trains_all_its_own_weights_and_freezes_everything_else(training
     frozen = [*training.text_encoder.variables, *training.picture_encoder.variables, *other.variables]
     trained = [variable for network in (own.generator, own.averaged_generator, own.look, own.judge)
                for variable in network.trainable_variables]
+    train_batch(training, stage)  # until then, what leads to Stage II's correction of the colours, still 0, rests
     frozen_before, trained_before = values(frozen), values(trained)
     assert np.isfinite(train_batch(training, stage)).all()
     assert all(equal(frozen_before, values(frozen)))
@@ -179,7 +180,7 @@ def test_the_kl_divergence_is_that_of_the_conditions(training):
     _, descriptions = stackgan_mnist.paint_batch(data, tf.range(SIZE), uniform)
     rows, _ = stackgan_mnist.phrase(descriptions, uniform, 2)
     words = tf.gather(sentence_table(0), tf.concat([rows[:SIZE // 2]] * 2, 0))
-    _, mean, log_sigma = stage.generator([normal(0, SIZE, 100), normal(1, SIZE, 64), training.text_encoder(words)])
+    _, mean, log_sigma, *_ = stage.generator([normal(0, SIZE, 100), normal(1, SIZE, 64), training.text_encoder(words)])
     mean, sigma = mean.numpy().astype(float), np.exp(log_sigma.numpy().astype(float))
     divergence = 0.5 * (mean**2 + sigma**2 - 1 - np.log(sigma**2))
     assert train_batch(training, 1)[5] == pytest.approx(divergence.mean(), rel=1e-4)
@@ -194,10 +195,53 @@ def test_the_energy_score_is_best_where_rows_vary_as_the_wanted_ones_do():
     assert np.argmin(scores) == 2
 
 
+def test_a_small_power_of_the_energy_score_insists_on_small_distances():
+    near, wanted = tf.constant([[0.25]]), tf.constant([[0.0]])
+    assert float(stackgan_mnist.energy_score(near, wanted)) == pytest.approx(0.25, abs=2e-3)
+    assert float(stackgan_mnist.energy_score(near, wanted, 0.5)) == pytest.approx(0.5, abs=2e-3)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_what_a_picture_shows_is_its_mask_in_its_colours(training, stage):
+    inputs = training.stages[stage - 1].draw_inputs(0, SIZE)
+    picture, _, _, mask, colours = training.stages[stage - 1].generator(inputs)
+    ink, background = np.split(colours.numpy()[:, None, None], 2, axis=-1)
+    expected = np.clip(background + (ink - background) * mask.numpy(), -1, 1)
+    np.testing.assert_allclose(picture, expected, atol=1e-5)
+
+
+def test_stage_2_starts_with_the_colours_that_it_finds_in_the_rough_picture():
+    arrays = bundled_arrays(64)
+    inks, backgrounds = np.arange(64) % 8, (np.arange(64) + 1 + np.arange(64) // 8 % 7) % 8
+    rough = halve(paint(arrays["x_train"], inks, backgrounds))
+    found = guess_colours(rough).numpy()
+    assert np.abs(found[:, 3:] - PALETTE[backgrounds]).max() < 0.01
+    assert np.abs(found[:, :3] - PALETTE[inks]).mean() < 0.3
+    generator = stackgan_mnist.build_stage2_generator()
+    np.testing.assert_allclose(generator([rough, np.zeros((64, 64)), np.zeros((64, 64))])[4], found, atol=1e-5)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_the_game_with_the_discriminator_leaves_the_colours_alone(stage):
+    def rests(weight):
+        training = start("--colour-weight", weight)
+        generator = training.stages[stage - 1].generator
+        # The other Dense layers are those of the condition, with 64 and 100 units, and those of Stage I's mask.
+        own = [layer.kernel for layer in generator.layers if isinstance(layer, keras.layers.Dense)
+               and layer.units in (256, 6) and layer.kernel.shape[0] != 264]
+        assert len(own) == 4
+        before = values(own)
+        tf.config.run_functions_eagerly(True)
+        train_batch(training, stage)
+        tf.config.run_functions_eagerly(False)
+        return equal(before, values(own))
+    assert all(rests("0")) and not all(rests("10"))
+
+
 OPTIONS = [("--label-smoothing", "0.3"), ("--wrong-sentence-weight", "0.2"), ("--hard-share", "0"),
            ("--kl-weight", "2"), ("--condition-noise", "0.5"), ("--matching-weight", "0"),
-           ("--energy-weight", "0"), ("--mode-seeking-weight", "0"), ("--input-noise", "0"), ("--generator-learning-rate", "0.01"),
-           ("--discriminator-learning-rate", "0.01"), ("--averaging-decay", "0.1")]
+           ("--energy-weight", "0"), ("--colour-weight", "0"), ("--mode-seeking-weight", "0"), ("--input-noise", "0"),
+           ("--generator-learning-rate", "0.01"), ("--discriminator-learning-rate", "0.01"), ("--averaging-decay", "0.1")]
 
 
 @pytest.fixture(scope="module")
