@@ -288,6 +288,9 @@ def torch_stage_contender(stage, batch_size, x_train):
         pixels, contrast = with_contrast(pictures).flatten(2).split((3, 1), 1)
         return torch.cat([((10 * contrast).softmax(2) * pixels).sum(2), pictures[:, :, 0].mean(2)], 1)
 
+    def nearest_colours(colours):
+        return palette[(colours.view(-1, 1, 3) - palette).square().sum(2).argmin(1)].view(-1, 6)
+
     def mix_colours(mask, colours):
         ink, background = colours[:, :, None, None].chunk(2, 1)
         return (background + (ink - background) * mask).clip(-1, 1)
@@ -314,8 +317,10 @@ def torch_stage_contender(stage, batch_size, x_train):
                     nn.BatchNorm2d(64, eps=1e-3, momentum=0.2)) for _ in range(2))
                 self.mask = nn.Sequential(normalized(upsampling(64, 32), 32), normalized(upsampling(32, 16), 16),
                                           nn.Conv2d(16, 1, 3, padding=1))
+                self.paints = nn.Linear(stackgan.PAINTS, 3, bias=False)
             self.colours = nn.Sequential(*(part for inputs in (seen, 256, 256)
-                                           for part in (nn.Linear(inputs, 256), nn.LeakyReLU(0.2))), nn.Linear(256, 6))
+                                           for part in (nn.Linear(inputs, 256), nn.LeakyReLU(0.2))),
+                                         nn.Linear(256, 6 if stage == 1 else 2 * stackgan.PAINTS))
 
         def forward(self, given, epsilon, sentence):
             mean, log_sigma = self.mean(sentence), self.log_sigma(sentence)
@@ -330,8 +335,8 @@ def torch_stage_contender(stage, batch_size, x_train):
                 x = self.join(torch.cat([x, condition[:, :, None, None].expand(-1, -1, 7, 7)], 1))
                 for block in self.blocks:
                     x = functional.leaky_relu(x + block(x), 0.2)
-                guess = guess_colours(given)
-                colours = guess + self.colours(torch.cat([guess, early.mean((2, 3)), condition], 1))
+                shares = self.colours(torch.cat([guess_colours(given), early.mean((2, 3)), condition], 1))
+                colours = self.paints(shares.unflatten(1, (2, -1)).softmax(2)).flatten(1)
             mask = self.mask(x).sigmoid()
             return mix_colours(mask, colours), mean, log_sigma, mask, colours
 
@@ -379,17 +384,27 @@ def torch_stage_contender(stage, batch_size, x_train):
         ends = (first, wanted, 1), (second, wanted, 1), (first, second, -1)
         return sum(sign * ((one - other).square().sum(1) + 1e-4).pow(power / 2).mean() for one, other, sign in ends) / 2
 
+    def measure_shapes(gray):
+        gray = gray[:, 0]
+        down, right = functional.pad(gray, (0, 0, 0, 1)).diff(dim=1), functional.pad(gray, (0, 1)).diff(dim=2)
+        width = 2 * gray.sum((1, 2)) / (down.square() + right.square() + 1e-12).sqrt().sum((1, 2)).clamp(1e-6)
+        y, x = torch.meshgrid(*map(torch.arange, gray.shape[1:]), indexing="ij")
+        mass = gray.sum((1, 2), keepdim=True).clamp(1e-6)
+        y = y - (gray * y).sum((1, 2), keepdim=True) / mass
+        x = x - (gray * x).sum((1, 2), keepdim=True) / mass
+        shear = -(gray * x * y).sum((1, 2)) / (gray * y * y).sum((1, 2)).clamp(1e-6)
+        return torch.stack([width.clamp(0.1).log(), shear], 1)
+
     def look(pictures):
         return discriminator.look(with_contrast(pictures))
 
     def train(step):
         gray = images[torch.randint(len(images), (batch_size,))].float() / 255
         colours = torch.cat([palette[torch.randint(len(palette), (batch_size,))] for _ in range(2)], 1)
+        gray = functional.avg_pool2d(gray, 2) if stage == 1 else gray
         real = mix_colours(gray, colours)
-        real = functional.avg_pool2d(real, 2) if stage == 1 else real
         right, wrong = (embeddings[torch.randint(len(embeddings), (batch_size,))] for _ in range(2))
-        asked, asked_colours = ((torch.cat([batch[:-half], batch[:half]]) for batch in (right, colours)) if stage == 1
-                                else (right, colours))
+        asked, asked_colours = (torch.cat([batch[:-half], batch[:half]]) for batch in (right, colours))
         given = normal(latent_dim)
         if stage == 2:
             with torch.no_grad():
@@ -412,11 +427,10 @@ def torch_stage_contender(stage, batch_size, x_train):
             0.5 * (mean.square() + (2 * log_sigma).exp() - 1) - log_sigma).mean()
         rough = generated if stage == 1 else functional.avg_pool2d(generated, 2)
         seen = functional.normalize(picture_encoder(with_contrast(rough)), dim=1)
-        parts = (seen[:half], seen[-half:]) if stage == 1 else (seen,)
-        candidates = right[:len(parts[0])]
         objective = objective + settings.matching_weight * sum(functional.cross_entropy(
-            stackgan.SIMILARITY_SCALE * part @ candidates.T, torch.arange(len(candidates)))
-            for part in parts) / len(parts)
+            stackgan.SIMILARITY_SCALE * part @ right[:half].T, torch.arange(half))
+            for part in (seen[:half], seen[-half:])) / 2
+        objective = objective + settings.shape_weight * energy_score(measure_shapes(mask), measure_shapes(gray[:half]))
         if stage == 1:
             wanted = functional.normalize(picture_encoder(with_contrast(real[:half])), dim=1)
             objective = objective + settings.energy_weight * (
@@ -424,7 +438,7 @@ def torch_stage_contender(stage, batch_size, x_train):
                 + 2 / (3 * SIDE**2 / 4)**0.5 * energy_score(generated.flatten(1), real[:half].flatten(1)))
             objective = objective + settings.mode_seeking_weight * (
                 distances(given) / (distances(generated) + 1e-2)).mean()
-        wanted = colours[:half] if stage == 1 else rough_colours
+        wanted = colours[:half] if stage == 1 else nearest_colours(rough_colours)
         objective = objective + settings.colour_weight * energy_score(chosen_colours, wanted, 0.5)
         optimizers[1].zero_grad()
         objective.backward()

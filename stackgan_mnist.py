@@ -33,7 +33,8 @@ from mnist_gan.history import draw_curves, draw_losses, write_history
 from mnist_gan.mnist import SIDE, load_training_images
 from mnist_gan.networks import load_network, save_network
 from mnist_gan.painting import (OTHER_COLOURS, OTHER_DIGITS, OTHER_INKS, PALETTE, draw_colours, enlarge,
-                                guess_colours, halve, paint, shape_classes, shape_cuts, with_contrast)
+                                guess_colours, halve, measure_shapes, nearest_colours, paint, shape_classes, shape_cuts,
+                                with_contrast)
 from mnist_gan.pictures import grid_path, read_grids, remove_later_grids, save_figure, tile_images, write_gif
 from mnist_gan.sentences import (CHOICES, COLOURS, LONGEST, PHRASINGS_PER_DESCRIPTION, VOCABULARY, describe, read,
                                  sentence_table, to_tokens)
@@ -47,6 +48,7 @@ from matplotlib.figure import Figure
 
 SENTENCE_DIM = 64  # length of a sentence's embedding, the paper's phi_t
 CONDITION_DIM = 64  # length of the generators' condition, the paper's c
+PAINTS = 16  # from which Stage II mixes its colours
 SIMILARITY_SCALE = 2.5  # sentence embeddings have the length 8, picture embeddings 1: cosines count 20 times
 
 # ----------------------------------------------------------------------------------------------- data
@@ -257,7 +259,8 @@ def build_stage2_generator(upsampling="pixelshuffle", condition_noise=1.0):
     sentence (n, 64), to [picture (n, 28, 28, 3) in [-1, 1], mean (n, 64), log_sigma (n, 64), mask (n, 28, 28, 1) in
     [0, 1], colours (n, 6)]; the mask mixes the colours of ink and background to the picture.
 
-    It has no noise input: what varies, varies with the rough picture (the paper's section 3.4).
+    It has no noise input: what varies, varies with the rough picture (the paper's section 3.4). Ink and background are
+    mixed from a few paints, whose colours are learnt: a colour that is nearly right makes strokes seem thicker.
     """
     rough = keras.Input((SIDE // 2, SIDE // 2, 3), name="rough_picture")
     epsilon = keras.Input((CONDITION_DIM,), name="epsilon")
@@ -269,9 +272,11 @@ def build_stage2_generator(upsampling="pixelshuffle", condition_noise=1.0):
     x = normalized(layers.Conv2D(64, 1)(layers.Concatenate()([x, everywhere])))
     x = residual_block(x, 64)
     x = residual_block(x, 64)
-    guess = guess_colours(rough)
-    colours = think_of_colours(layers.Concatenate()([guess, layers.GlobalAveragePooling2D()(early), condition]))
-    colours = guess + layers.Dense(6, kernel_initializer="zeros")(colours)
+    found = layers.Concatenate()([guess_colours(rough), layers.GlobalAveragePooling2D()(early), condition])
+    shares = ops.softmax(layers.Reshape((2, PAINTS))(layers.Dense(2 * PAINTS)(think_of_colours(found))))
+    anything = keras.initializers.RandomUniform(-1, 1)
+    paints = layers.Dense(3, use_bias=False, kernel_initializer=anything, name="paints")  # its kernel: their colours
+    colours = layers.Reshape((6,))(paints(shares))
     x = normalized(upsample(x, 32, upsampling))  # 14 x 14 x 32
     x = normalized(upsample(x, 16, upsampling))  # 28 x 28 x 16
     mask = layers.Conv2D(1, 3, padding="same", activation="sigmoid", name="mask")(x)
@@ -316,8 +321,8 @@ HISTORY_COLUMNS = ("d_loss_real", "d_loss_generated", "d_loss_wrong", "d_loss", 
 RESUMED_SETTINGS = ("encoder_epochs", "stage1_epochs", "batch_size", "latent_dim", "generator_learning_rate",
                     "discriminator_learning_rate", "label_smoothing", "wrong_sentence_weight", "hard_share",
                     "kl_weight", "condition_noise", "matching_weight", "energy_weight", "colour_weight",
-                    "mode_seeking_weight", "input_noise", "averaging_decay", "upsampling", "stage2_epochs", "seed",
-                    "train_size", "data_crc32")
+                    "shape_weight", "mode_seeking_weight", "input_noise", "averaging_decay", "upsampling",
+                    "stage2_epochs", "seed", "train_size", "data_crc32")
 ENCODER_BATCH_SIZE = 256
 FAR_STEP = 10**7  # random numbers of steps from here on are drawn for other things than training
 
@@ -350,7 +355,9 @@ def choose_own(scores, own):
 def train_encoders(text_encoder, picture_encoder, data, table, settings):
     """Train both encoders to match every picture of a batch with its own sentence and the other way around.
 
-    The loss is the symmetric contrastive one of Radford et al. 2021, https://arxiv.org/abs/2103.00020, figure 3.
+    The loss is the symmetric contrastive one of Radford et al. 2021, https://arxiv.org/abs/2103.00020, figure 3. A
+    picture also has sentences to choose from that are wrong in one attribute: among those of other pictures, which
+    mostly show another digit or other colours, thickness and slant would hardly ever decide.
     `table` holds all sentences as words. Raises FloatingPointError when the loss is no longer finite.
     """
     size = min(ENCODER_BATCH_SIZE, len(data.images))
@@ -363,10 +370,11 @@ def train_encoders(text_encoder, picture_encoder, data, table, settings):
     def train_batch(rows, step):
         _, uniform = random_draws(settings.seed, FAR_STEP + step)
         pictures, descriptions = paint_batch(data, rows, uniform)
-        words = tf.gather(table, phrase(descriptions, uniform, 2)[0])
+        right = phrase(descriptions, uniform, 2)[0]
+        words = tf.gather(table, tf.concat([right, wrong_sentences(descriptions, 1.0, uniform)], 0))
         with tf.GradientTape() as tape:
             scores = similarities(picture_encoder(halve(pictures), training=True), text_encoder(words, training=True))
-            losses = [choose_own(each, tf.range(size)) for each in (scores, tf.transpose(scores))]
+            losses = [choose_own(each, tf.range(size)) for each in (scores, tf.transpose(scores[:, :size]))]
             loss = tf.reduce_mean(losses[0] + losses[1]) / 2
             objective = loss / replicas()  # every device does all of this little work; the optimizer adds up
         optimizer.apply(tape.gradient(objective, variables), variables)
@@ -455,21 +463,19 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
             return tf.concat([own_pairs(batch) for batch in tf.split(drawn, rows // size)], 0)
 
         pictures, descriptions = paint_batch(data, rows, uniform)
-        real = halve(pictures) if stage == 1 else pictures
         rows_of_sentences, complete = phrase(descriptions, uniform, 2)
         right = every = tf.gather(embeddings, rows_of_sentences)
         wrong = tf.gather(embeddings, wrong_sentences(descriptions, settings.hard_share, uniform))
         colours = tf.reshape(tf.gather(PALETTE, descriptions[:, 1:3]), (-1, 6))
-        real, right, wrong, colours = map(own_pairs, (real, right, wrong, colours))
-        # In Stage I, which alone has noise, the second half of the batch repeats the sentences of the first, so that
-        # two pictures of each can be compared. Equal sentences are not among those out of which a picture's own is
-        # to be found.
-        asked, asked_colours = right, colours
-        if stage == 1:
-            asked, asked_colours = (tf.concat([batch[:-half], batch[:half]], 0) for batch in (right, colours))
-        candidates, own_rows = (every[:rows.shape[0] // 2], own_part) if stage == 1 else (every, own_pairs)
+        gray = tf.cast(tf.gather(data.images, rows), tf.float32)[..., tf.newaxis] / 255.0
+        real, gray = (halve(pictures), halve(gray)) if stage == 1 else (pictures, gray)
+        real, right, wrong, colours, gray = map(own_pairs, (real, right, wrong, colours, gray))
+        # The second half of the batch repeats the sentences of the first, so that two pictures of each can be compared.
+        # Equal sentences are not among those out of which a picture's own is to be found.
+        asked, asked_colours = (tf.concat([batch[:-half], batch[:half]], 0) for batch in (right, colours))
+        candidates = every[:rows.shape[0] // 2]
         share = tf.cast(complete[:candidates.shape[0]], tf.float32)
-        share = own_rows(share / tf.maximum(tf.reduce_sum(share), 1.0))
+        share = own_part(share / tf.maximum(tf.reduce_sum(share), 1.0))
 
         def blur(batch, stream):
             # Instance noise (Sonderby et al. 2017, https://arxiv.org/abs/1610.04490): exact colours alone would
@@ -506,17 +512,16 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
             # Xu et al. 2018, https://arxiv.org/abs/1711.10485, section 3.2.
             seen = picture_encoder(generated if stage == 1 else halve(generated), training=False)
             # Pictures of sentences that leave something unsaid stay free: they would be drawn towards what is typical.
-            if stage == 1:
-                scores = tf.stack([similarities(part, candidates) for part in (seen[:half], seen[-half:])])
-            else:
-                scores = similarities(seen, candidates)
-            surprises = choose_own(scores, own_rows(tf.range(candidates.shape[0])))
-            surprises = tf.reduce_mean(tf.reshape(surprises, (-1, share.shape[0])), 0)
+            scores = tf.stack([similarities(part, candidates) for part in (seen[:half], seen[-half:])])
+            surprises = choose_own(scores, own_part(tf.range(candidates.shape[0])))
+            surprises = tf.reduce_mean(surprises, 0)
             matching = replicas() * tf.reduce_sum(share * surprises)
             objective = g_loss + settings.kl_weight * kl + settings.matching_weight * matching
+            # Two pictures of a sentence should vary as real ones do: in thickness and slant,
+            objective += settings.shape_weight * energy_score(measure_shapes(mask), measure_shapes(gray[:half]))
             if stage == 1:
-                # Two pictures of a sentence should vary as real ones do: in what the frozen encoder sees, and in their
-                # pixels, in which it is a straight way from one colour to another; root mean squares count twice.
+                # in what the frozen encoder sees, and in their pixels, in which it is a straight way from one colour to
+                # another; root mean squares count twice.
                 wanted = real[:half]
                 objective += settings.energy_weight * (
                     energy_score(seen, picture_encoder(wanted, training=False))
@@ -527,8 +532,8 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
                 objective += settings.mode_seeking_weight * tf.reduce_mean(sameness)
             else:
                 # Stage II keeps the colours of Stage I, in the spirit of Zhang et al. 2018,
-                # https://arxiv.org/abs/1710.10916, section 4.3.
-                objective += settings.colour_weight * energy_score(chosen_colours, rough_colours, 0.5)
+                # https://arxiv.org/abs/1710.10916, section 4.3, but makes of each the nearest that there is.
+                objective += settings.colour_weight * energy_score(chosen_colours, nearest_colours(rough_colours), 0.5)
             objective /= replicas()
         gradients = generator_tape.gradient(objective, generator_variables)
         generator_optimizer.apply(gradients, generator_variables)
@@ -925,7 +930,9 @@ def parse_arguments(arguments=None):
                                "as real ones do")
     training.add_argument("--colour-weight", type=fraction_below(100), default=10.0,
                           help="weight of the energy score of Stage I's colours, and of how far Stage II's are from "
-                               "them")
+                               "the named colours nearest to them")
+    training.add_argument("--shape-weight", type=fraction_below(100), default=4.0,
+                          help="weight of the energy score of thickness and slant, in both stages")
     training.add_argument("--mode-seeking-weight", type=fraction_below(100), default=0.03,
                           help="weight of the term that makes Stage I draw a sentence in different ways; 0 for none")
     training.add_argument("--input-noise", type=fraction_below(10), default=0.2,

@@ -84,27 +84,45 @@ def guess_colours(picture):
     return ops.concatenate([ink, ops.mean(picture[:, 0], axis=1)], axis=-1)
 
 
+def nearest_colours(colours):
+    """Return for colours (n, 6) of ink and background, in [-1, 1], the nearest ones in PALETTE, a tensor (n, 6)."""
+    colours = tf.reshape(colours, (-1, 1, 3))
+    nearest = tf.argmin(tf.reduce_sum(tf.square(colours - PALETTE), axis=2), axis=1)
+    return tf.reshape(tf.gather(PALETTE, nearest), (-1, 6))
+
+
 def stroke_widths(gray):
-    """Return the mean width of the strokes, in pixels (n,), of digits `gray` (n, 28, 28) in [0, 1].
+    """Return the mean width of the strokes, in pixels (n,), of digits `gray` (n, h, w) in [0, 1].
 
     A stroke of length l and width w has the area w l and the outline 2 l; the area is the sum of all pixels, the
     outline that of the lengths of their gradients (for an indicator, its perimeter by the coarea formula).
     """
-    down, right = np.diff(gray, axis=1, append=0), np.diff(gray, axis=2, append=0)
-    return 2 * gray.sum((1, 2)) / np.maximum(np.hypot(down, right).sum((1, 2)), 1e-6)
+    down = ops.diff(ops.pad(gray, ((0, 0), (0, 1), (0, 0))), axis=1)
+    right = ops.diff(ops.pad(gray, ((0, 0), (0, 0), (0, 1))), axis=2)
+    outline = ops.sum(ops.sqrt(down**2 + right**2 + 1e-12), axis=(1, 2))  # 1e-12 for the derivative at 0
+    return 2 * ops.sum(gray, axis=(1, 2)) / ops.maximum(outline, 1e-6)
 
 
 def shears(gray):
-    """Return how far digits `gray` (n, 28, 28) in [0, 1] lean to the right per pixel of height, (n,), 0 for upright.
+    """Return how far digits `gray` (n, h, w) in [0, 1] lean to the right per pixel of height, (n,), 0 for upright.
 
     It is minus the quotient of the second central moments of x and y together and of y, which points downwards;
     shearing a picture by it makes the two uncorrelated.
     """
     y, x = np.mgrid[:gray.shape[1], :gray.shape[2]].astype(np.float32)
-    mass = np.maximum(gray.sum((1, 2)), 1e-6)[:, np.newaxis, np.newaxis]
-    y = y - (gray * y).sum((1, 2), keepdims=True) / mass
-    x = x - (gray * x).sum((1, 2), keepdims=True) / mass
-    return -(gray * x * y).sum((1, 2)) / np.maximum((gray * y * y).sum((1, 2)), 1e-6)
+    mass = ops.maximum(ops.sum(gray, axis=(1, 2), keepdims=True), 1e-6)
+    y = y - ops.sum(gray * y, axis=(1, 2), keepdims=True) / mass
+    x = x - ops.sum(gray * x, axis=(1, 2), keepdims=True) / mass
+    return -ops.sum(gray * x * y, axis=(1, 2)) / ops.maximum(ops.sum(gray * y * y, axis=(1, 2)), 1e-6)
+
+
+def measure_shapes(gray):
+    """Return the logarithm of the stroke width and the shear, (n, 2), of digits `gray` (n, h, w, 1) in [0, 1].
+
+    Both deviate about equally among real digits: by 0.25 and 0.28 at 28 x 28 pixels, by 0.17 and 0.28 at 14 x 14.
+    """
+    gray = gray[..., 0]
+    return ops.stack([ops.log(ops.maximum(stroke_widths(gray), 0.1)), shears(gray)], axis=1)
 
 
 def shape_cuts(images):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import bundled_arrays
-from mnist_gan.painting import (NEVER_SEEN, PALETTE, draw_colours, enlarge, halve, paint, read_pictures, shape_classes,
-                                shape_cuts, shears, stroke_widths)
+from mnist_gan.painting import (NEVER_SEEN, PALETTE, draw_colours, enlarge, halve, measure_shapes, paint,
+                                read_pictures, shape_classes, shape_cuts, shears, stroke_widths)
 from mnist_gan.sentences import COLOURS
 
 PAIRS = [(ink, background) for ink in range(8) for background in range(8) if ink != background]
@@ -30,8 +30,8 @@ def test_the_stroke_width_of_a_bar_is_its_width(width, length):
     gray = np.zeros((1, 28, 28), np.float32)
     gray[0, 4:4 + length, 10:10 + width] = 1
     area, outline = width * length, 2 * (width + length)
-    assert stroke_widths(gray)[0] == pytest.approx(2 * area / outline, rel=0.03)
-    assert stroke_widths(gray.transpose(0, 2, 1))[0] == pytest.approx(2 * area / outline, rel=0.03)
+    for turned in (gray, gray.transpose(0, 2, 1)):
+        np.testing.assert_allclose(stroke_widths(turned), 2 * area / outline, rtol=0.03)
 
 
 @pytest.mark.parametrize("lean", [-0.5, -0.25, 0.25, 0.5])
@@ -40,6 +40,19 @@ def test_a_digit_that_leans_more_measures_that_much_more(lean):
     wide = np.pad(gray, ((0, 0), (0, 0), (14, 14)))
     leaning = np.stack([np.roll(wide[:, row], round(lean * (14 - row)), axis=1) for row in range(28)], axis=1)
     np.testing.assert_allclose(shears(leaning) - shears(wide), lean, atol=0.12)
+
+
+def test_thickness_and_slant_can_be_learnt_from_whatever_is_drawn():
+    digits = bundled_arrays(3)["x_train"][..., np.newaxis] / np.float32(255)
+    drawn = tf.constant(np.concatenate([digits, np.zeros_like(digits[:1]), np.full_like(digits[:1], 0.5)]))
+    with tf.GradientTape() as tape:
+        tape.watch(drawn)
+        shapes = measure_shapes(drawn)
+    expected = np.stack([np.log(stroke_widths(digits[..., 0])), shears(digits[..., 0])], axis=1)
+    np.testing.assert_allclose(shapes[:3], expected, rtol=1e-5)
+    assert np.isfinite(shapes).all()
+    gradient = tape.gradient(shapes, drawn).numpy()
+    assert np.isfinite(gradient).all() and np.abs(gradient[:3]).max((1, 2, 3)).min() > 0
 
 
 def test_a_third_of_the_training_images_falls_into_each_class():

@@ -6,7 +6,7 @@ import pytest
 import stackgan_mnist
 import tensorflow as tf
 from helpers import bundled_arrays
-from mnist_gan.painting import NEVER_SEEN, PALETTE, guess_colours, halve, paint
+from mnist_gan.painting import NEVER_SEEN, PALETTE, guess_colours, halve, nearest_colours, paint
 from mnist_gan.sentences import CHOICES, COLOURS, PHRASINGS_PER_DESCRIPTION, UNSAID, sentence_table, to_tokens
 
 SIZE = 16  # a batch
@@ -210,15 +210,28 @@ def test_what_a_picture_shows_is_its_mask_in_its_colours(training, stage):
     np.testing.assert_allclose(picture, expected, atol=1e-5)
 
 
-def test_stage_2_starts_with_the_colours_that_it_finds_in_the_rough_picture():
+def test_colours_are_found_in_rough_pictures_and_the_nearest_ones_named():
     arrays = bundled_arrays(64)
     inks, backgrounds = np.arange(64) % 8, (np.arange(64) + 1 + np.arange(64) // 8 % 7) % 8
-    rough = halve(paint(arrays["x_train"], inks, backgrounds))
-    found = guess_colours(rough).numpy()
+    found = guess_colours(halve(paint(arrays["x_train"], inks, backgrounds))).numpy()
     assert np.abs(found[:, 3:] - PALETTE[backgrounds]).max() < 0.01
     assert np.abs(found[:, :3] - PALETTE[inks]).mean() < 0.3
-    generator = stackgan_mnist.build_stage2_generator()
-    np.testing.assert_allclose(generator([rough, tf.zeros((64, 64)), tf.zeros((64, 64))])[4], found, atol=1e-5)
+    off = np.random.default_rng(0).uniform(-0.2, 0.2, (64, 6))  # half as far as the nearest two colours are apart
+    right = np.concatenate([PALETTE[inks], PALETTE[backgrounds]], axis=1)
+    np.testing.assert_array_equal(nearest_colours(tf.constant(right + off, tf.float32)), right)
+
+
+def test_stage_2_learns_its_paints_and_mixes_nothing_else():
+    training = start()
+    generator = training.stages[1].generator
+    inputs = training.stages[1].draw_inputs(0, SIZE)
+    before = generator.get_layer("paints").kernel.numpy()
+    for step in range(2):
+        paints = generator.get_layer("paints").kernel.numpy()
+        colours = generator(inputs)[4].numpy().reshape(-1, 3)
+        assert (paints.min(0) <= colours).all() and (colours <= paints.max(0)).all()
+        train_batch(training, 2)
+    assert (generator.get_layer("paints").kernel.numpy() != before).all()
 
 
 @pytest.mark.parametrize("stage", [1, 2])
@@ -228,8 +241,8 @@ def test_the_game_with_the_discriminator_leaves_the_colours_alone(stage):
         generator = training.stages[stage - 1].generator
         # The other Dense layers are those of the condition, with 64 and 100 units, and those of Stage I's mask.
         own = [layer.kernel for layer in generator.layers if isinstance(layer, keras.layers.Dense)
-               and layer.units in (256, 6) and layer.kernel.shape[0] != 264]
-        assert len(own) == 4
+               and layer.units in (256, 6, 2 * stackgan_mnist.PAINTS, 3) and layer.kernel.shape[0] != 264]
+        assert len(own) == 3 + stage
         before = values(own)
         tf.config.run_functions_eagerly(True)
         train_batch(training, stage)
@@ -240,24 +253,27 @@ def test_the_game_with_the_discriminator_leaves_the_colours_alone(stage):
 
 OPTIONS = [("--label-smoothing", "0.3"), ("--wrong-sentence-weight", "0.2"), ("--hard-share", "0"),
            ("--kl-weight", "2"), ("--condition-noise", "0.5"), ("--matching-weight", "0"),
-           ("--energy-weight", "0"), ("--colour-weight", "0"), ("--mode-seeking-weight", "0"), ("--input-noise", "0"),
-           ("--generator-learning-rate", "0.01"), ("--discriminator-learning-rate", "0.01"), ("--averaging-decay", "0.1")]
+           ("--energy-weight", "0"), ("--colour-weight", "0"), ("--shape-weight", "0"), ("--mode-seeking-weight", "0"),
+           ("--input-noise", "0"), ("--generator-learning-rate", "0.01"), ("--discriminator-learning-rate", "0.01"),
+           ("--averaging-decay", "0.1")]
+OF_STAGE_1 = ("--energy-weight", "--mode-seeking-weight")
 
 
 @pytest.fixture(scope="module")
 def learn():
-    """A function of command-line options: the variables of Stage I after a batch, without any compilation."""
+    """A function of a stage and command-line options: its variables after a batch, without any compilation."""
     arrays = bundled_arrays(64)
     data = stackgan_mnist.prepare_data(arrays["x_train"], arrays["y_train"].astype(np.int32))
     keras.utils.set_random_seed(0)
     encoder = stackgan_mnist.build_picture_encoder()
     embeddings = tf.Variable(tf.random.stateless_normal((len(sentence_table(0)), 64), (0, 0)))
 
-    def after_a_batch(*options):
+    def after_a_batch(stage, *options):
         settings = stackgan_mnist.parse_arguments(["--batch-size", str(SIZE), *options])
         settings.train_size = 64
         keras.utils.set_random_seed(0)
-        stage = stackgan_mnist.build_stage(1, settings, data, embeddings, encoder)
+        first = None if stage == 1 else stackgan_mnist.build_stage1_generator(condition_noise=settings.condition_noise)
+        stage = stackgan_mnist.build_stage(stage, settings, data, embeddings, encoder, first)
         tf.config.run_functions_eagerly(True)
         stage.train_batch(tf.range(SIZE), tf.constant(5))
         tf.config.run_functions_eagerly(False)
@@ -265,8 +281,9 @@ def learn():
     return after_a_batch
 
 
-def test_every_option_changes_what_is_learnt_and_nothing_else_does(learn):
-    usual = learn()
-    assert all(equal(usual, learn()))
-    without_effect = [option for option, value in OPTIONS if all(equal(usual, learn(option, value)))]
-    assert not without_effect
+@pytest.mark.parametrize("stage", [1, 2])
+def test_every_option_changes_what_is_learnt_and_nothing_else_does(learn, stage):
+    usual = learn(stage)
+    assert all(equal(usual, learn(stage)))
+    without_effect = [option for option, value in OPTIONS if all(equal(usual, learn(stage, option, value)))]
+    assert without_effect == [option for option in OF_STAGE_1 if stage == 2]
