@@ -255,7 +255,8 @@ def stage1_parts(options, part):
     variants = {"default": (), "no condition noise": ("--condition-noise", "0"), "no KL term": ("--kl-weight", "0"),
                 "no wrong sentences": ("--wrong-sentence-weight", "0"), "no hard wrong ones": ("--hard-share", "0"),
                 "no matching term": ("--matching-weight", "0"), "no energy score": ("--energy-weight", "0"),
-                "no colour term": ("--colour-weight", "0"), "no mode seeking": ("--mode-seeking-weight", "0")}
+                "no colour term": ("--colour-weight", "0"), "no shape term": ("--shape-weight", "0"),
+                "no mode seeking": ("--mode-seeking-weight", "0")}
     return compare(options, part, variants, compute, 1, {
         "seen_all_five": ("all five right,\nseen inks (%)", 100),
         "never_seen_all_five": ("all five right,\nnever seen inks (%)", 100), "seen_digit": ("digit right (%)", 100),
