@@ -85,10 +85,15 @@ def guess_colours(picture):
 
 
 def nearest_colours(colours):
-    """Return for colours (n, 6) of ink and background, in [-1, 1], the nearest ones in PALETTE, a tensor (n, 6)."""
-    colours = tf.reshape(colours, (-1, 1, 3))
-    nearest = tf.argmin(tf.reduce_sum(tf.square(colours - PALETTE), axis=2), axis=1)
-    return tf.reshape(tf.gather(PALETTE, nearest), (-1, 6))
+    """Return for colours (n, 6) of ink and background, in [-1, 1], the nearest ones in PALETTE, a tensor (n, 6).
+
+    The ink's is the nearest of those that the background does not have.
+    """
+    ink, background = (tf.reduce_sum(tf.square(colour[:, tf.newaxis] - PALETTE), axis=2)
+                       for colour in tf.split(colours, 2, axis=1))
+    behind = tf.argmin(background, axis=1)
+    before = tf.argmin(ink + tf.one_hot(behind, len(PALETTE), on_value=np.inf, off_value=0.0), axis=1)
+    return tf.concat([tf.gather(PALETTE, before), tf.gather(PALETTE, behind)], axis=1)
 
 
 def stroke_widths(gray):
