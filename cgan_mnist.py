@@ -66,17 +66,19 @@ def build_generator(latent_dim=100, embedding_range=0.05, smoothing=0):
     return keras.Model([noise, label], image, name="generator")
 
 
-def build_discriminator(dropout=0.4, first_units=512):
+def build_discriminator(dropout=0.4, first_units=512, embedding_mean=0.0):
     """Build the discriminator: image (n, 28, 28, 1) in [-1, 1] and label (n,), integers 0..9,
     to the probability (n, 1) that the image is real, given the label.
 
-    The label's embedding is multiplied into the flattened image; the first of the three Dense layers has `first_units`.
-    The defaults are those of the scripts that people copy.
+    The label's embedding, which starts uniform within 0.05 of `embedding_mean`, is multiplied into the flattened image;
+    the first of the three Dense layers has `first_units`. The defaults are those of the scripts that people copy.
     """
     image = keras.Input((SIDE, SIDE, 1), name="image")
     label = keras.Input((), dtype="int32", name="label")
     pixels = layers.Flatten(name="pixels")(image)
-    embedding = layers.Embedding(DIGITS, PIXELS, name="label_embedding")(label)
+    # Around 0, Keras's start, it flips the sign of every second pixel, in each label another's, and hides the strokes.
+    start = keras.initializers.RandomUniform(embedding_mean - 0.05, embedding_mean + 0.05)
+    embedding = layers.Embedding(DIGITS, PIXELS, embeddings_initializer=start, name="label_embedding")(label)
     x = layers.Multiply(name="pixels_times_label")([pixels, embedding])
     x = layers.Dense(first_units)(x)
     x = layers.LeakyReLU(negative_slope=0.2)(x)
@@ -96,7 +98,7 @@ HISTORY_COLUMNS = ("d_loss_real", "d_loss_fake", "d_loss", "g_loss", "d_probabil
 def build_networks(settings):
     """Return a new generator, another of its kind for the average of its weights, and a discriminator."""
     return (*(build_generator(settings.latent_dim, settings.embedding_range, settings.smoothing) for _ in range(2)),
-            build_discriminator(settings.dropout, settings.discriminator_units))
+            build_discriminator(settings.dropout, settings.discriminator_units, settings.discriminator_embedding_mean))
 
 
 def build_training(settings, x_train, y_train, jit_compile=True, networks=build_networks):
@@ -224,9 +226,9 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
 
 # What a checkpoint must share with the run that continues it; everything else may differ.
 RESUMED_SETTINGS = ("batch_size", "latent_dim", "generator_learning_rate", "discriminator_learning_rate", "dropout",
-                    "discriminator_units", "label_smoothing", "wrong_label_weight", "mode_seeking_weight",
-                    "total_variation_weight", "settle_after", "embedding_range", "smoothing", "averaging_decay",
-                    "seed", "train_size", "data_crc32")
+                    "discriminator_units", "discriminator_embedding_mean", "label_smoothing", "wrong_label_weight",
+                    "mode_seeking_weight", "total_variation_weight", "settle_after", "embedding_range", "smoothing",
+                    "averaging_decay", "seed", "train_size", "data_crc32")
 
 
 def recalibrate(generator, seed):
@@ -408,6 +410,8 @@ def parse_arguments(arguments=None):
                           help="share of its activations that the discriminator drops while it trains")
     training.add_argument("--discriminator-units", type=whole_number(1, 10**4), default=1024,
                           help="units of the discriminator's first Dense layer; the other two have 512")
+    training.add_argument("--discriminator-embedding-mean", type=fraction_below(100), default=0.2, metavar="MEAN",
+                          help="the discriminator's label embedding starts uniform within 0.05 of this (Keras: 0)")
     training.add_argument("--label-smoothing", type=fraction_below(0.5), default=0.1,
                           help="how far below 1 the discriminator's target for real images is (one-sided)")
     training.add_argument("--wrong-label-weight", type=fraction_below(1), default=0.1,

@@ -124,8 +124,8 @@ def test_resume_from_a_damaged_or_foreign_checkpoint_is_refused(forked_script, c
 @pytest.mark.parametrize("option, value", [
     ("--batch-size", "32"), ("--latent-dim", "50"), ("--generator-learning-rate", "0.0123"),
     ("--discriminator-learning-rate", "0.0123"), ("--dropout", "0.123"), ("--label-smoothing", "0.123"),
-    ("--discriminator-units", "256"), ("--wrong-label-weight", "0.123"), ("--mode-seeking-weight", "0.123"),
-    ("--total-variation-weight", "0.123"), ("--settle-after", "5"),
+    ("--discriminator-units", "256"), ("--discriminator-embedding-mean", "0.123"), ("--wrong-label-weight", "0.123"),
+    ("--mode-seeking-weight", "0.123"), ("--total-variation-weight", "0.123"), ("--settle-after", "5"),
     ("--embedding-range", "0.123"), ("--smoothing", "0"), ("--averaging-decay", "0.123"), ("--seed", "7"),
     ("--train-size", "200")])
 def test_resume_with_another_setting_is_refused_and_names_it(forked_script, finished_run, option, value):

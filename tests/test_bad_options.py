@@ -11,7 +11,7 @@ BAD_VALUES = [
       for value in ("0", "-0.1", "inf", "nan", "fast")),
     ("--dropout", "1"), ("--dropout", "-0.1"), ("--dropout", "nan"), ("--dropout", "some"),
     ("--label-smoothing", "0.5"), ("--label-smoothing", "-0.1"), ("--label-smoothing", "nan"),
-    ("--discriminator-units", "0"), ("--discriminator-units", "wide"),
+    ("--discriminator-units", "0"), ("--discriminator-units", "wide"), ("--discriminator-embedding-mean", "-0.1"),
     ("--wrong-label-weight", "1"), ("--wrong-label-weight", "-0.1"), ("--wrong-label-weight", "nan"),
     ("--mode-seeking-weight", "100"), ("--mode-seeking-weight", "-0.1"), ("--mode-seeking-weight", "nan"),
     ("--total-variation-weight", "100"), ("--total-variation-weight", "-0.1"), ("--total-variation-weight", "nan"),

@@ -106,6 +106,16 @@ def test_dropout_acts_in_training_only(discriminator, images):
     assert not np.allclose(*noisy)
 
 
+@pytest.mark.parametrize("arguments, generator_range, discriminator_range", [
+    ([], (-1, 1), (0.15, 0.25)),
+    (["--embedding-range", "0.3", "--discriminator-embedding-mean", "0"], (-0.3, 0.3), (-0.05, 0.05))])
+def test_both_embeddings_start_where_the_options_say(arguments, generator_range, discriminator_range):
+    generator, _, discriminator = cgan_mnist.build_networks(cgan_mnist.parse_arguments(arguments))
+    for network, expected in ((generator, generator_range), (discriminator, discriminator_range)):
+        start = network.get_layer("label_embedding").embeddings.numpy()
+        assert (start.min(), start.max()) == pytest.approx(expected, abs=0.02 * (expected[1] - expected[0]))
+
+
 @pytest.mark.parametrize("name, shape", [("generator", (100,)), ("discriminator", (28, 28, 1))])
 def test_the_embedding_of_the_label_is_multiplied_into_the_input(request, name, shape):
     network = request.getfixturevalue(name)

@@ -114,8 +114,9 @@ def test_both_networks_take_steps_of_their_own_size_with_the_momentum_of_radford
 @pytest.fixture(scope="module")
 def quiet_training():
     """A training without dropout and without averaging, with a smoothing that cannot be mistaken for none."""
-    training = start(["--batch-size", "64", "--dropout", "0", "--label-smoothing", "0.25", "--averaging-decay", "0"])
-    # An untrained embedding is so small that the discriminator would answer nearly the same to every image.
+    training = start(["--batch-size", "64", "--dropout", "0", "--label-smoothing", "0.25", "--averaging-decay", "0",
+                      "--discriminator-embedding-mean", "0"])
+    # So small an embedding that the discriminator would answer nearly the same to every image.
     embedding = training.discriminator.get_layer("label_embedding").embeddings
     embedding.assign(20 * embedding)
     return training
@@ -182,6 +183,16 @@ def gap_between_right_and_wrong_labels(weight):
 def test_the_discriminator_learns_to_reject_real_images_with_a_wrong_label():
     with_wrong_labels, without = gap_between_right_and_wrong_labels("0.2"), gap_between_right_and_wrong_labels("0")
     assert with_wrong_labels > 0.3 and with_wrong_labels > 3 * without
+
+
+def test_wrong_labels_take_their_weight_from_that_of_the_generated_images():
+    training = start_indifferent(["--batch-size", "64", "--wrong-label-weight", "0.5"])
+    training.train_on_generated(ROWS, FIRST)
+    # The last bias of a discriminator that says 1/2 has the gradient 1/2 for every image that is to be rejected, and
+    # Adam's first momentum is half of that, however the weight is shared.
+    momentum, = (variable.numpy() for variable in training.discriminator_optimizer.variables
+                 if variable.path.endswith("probability_bias_momentum"))
+    assert momentum == pytest.approx([0.25], rel=1e-5)
 
 
 def start_indifferent(arguments):
@@ -279,6 +290,33 @@ def test_the_compiled_batch_is_the_three_updates_in_order():
         for old, new, reference in zip(before, after, expected, strict=True):
             # Rounding decides on the sign of a few gradients, and Adam's first step does not ask how small they are.
             assert np.abs(new - reference).mean() <= 0.02 * np.abs(reference - old).mean()
+
+
+def record_inputs(network):
+    """Return a list that gets the inputs of every later call of `network`, as arrays."""
+    calls, call = [], network.call
+
+    def record(inputs, **options):
+        calls.append([value.numpy() for value in inputs])
+        return call(inputs, **options)
+
+    network.call = record
+    return calls
+
+
+def test_every_update_draws_noise_labels_and_wrong_labels_anew():
+    training, right = start(["--batch-size", "64"]), bundled_arrays(256)["y_train"][:32].astype(np.int32)
+    drawn, judged = record_inputs(training.generator), record_inputs(training.discriminator)
+    for step in (0, 1):
+        training.train_on_generated(ROWS, tf.constant(step))
+        training.train_generator(tf.constant(step))
+    noises, labels = zip(*drawn, strict=True)
+    assert len(np.unique(np.concatenate(noises), axis=0)) == 4 * 64
+    assert (np.mean(noises), np.std(noises)) == pytest.approx((0, 1), abs=0.05)
+    assert len(np.unique(labels, axis=0)) == 4 and set(np.ravel(labels)) == set(range(10))
+    rejected = [given[64:] for _, given in judged if len(given) > 64]
+    shifts = [(wrong - right) % 10 for wrong in rejected]
+    assert len(shifts) == 2 and (shifts[0] != shifts[1]).any() and set(np.ravel(shifts)) == set(range(1, 10))
 
 
 def test_another_seed_is_another_run_from_the_first_batch_on():
