@@ -289,7 +289,10 @@ def torch_stage_contender(stage, batch_size, x_train):
         return torch.cat([((10 * contrast).softmax(2) * pixels).sum(2), pictures[:, :, 0].mean(2)], 1)
 
     def nearest_colours(colours):
-        return palette[(colours.view(-1, 1, 3) - palette).square().sum(2).argmin(1)].view(-1, 6)
+        ink, background = ((colour[:, None] - palette).square().sum(2) for colour in colours.chunk(2, 1))
+        behind = background.argmin(1)
+        before = ink.scatter(1, behind[:, None], torch.inf).argmin(1)
+        return torch.cat([palette[before], palette[behind]], 1)
 
     def mix_colours(mask, colours):
         ink, background = colours[:, :, None, None].chunk(2, 1)
