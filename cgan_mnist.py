@@ -76,7 +76,7 @@ def build_discriminator(dropout=0.4, first_units=512, embedding_mean=0.0):
     image = keras.Input((SIDE, SIDE, 1), name="image")
     label = keras.Input((), dtype="int32", name="label")
     pixels = layers.Flatten(name="pixels")(image)
-    # Around 0, Keras's start, it flips the sign of every second pixel, in each label another's, and hides the strokes.
+    # Around 0, Keras's start, it flips the signs of half of the pixels, in each label others, and hides the strokes.
     start = keras.initializers.RandomUniform(embedding_mean - 0.05, embedding_mean + 0.05)
     embedding = layers.Embedding(DIGITS, PIXELS, embeddings_initializer=start, name="label_embedding")(label)
     x = layers.Multiply(name="pixels_times_label")([pixels, embedding])

@@ -185,6 +185,14 @@ def test_the_discriminator_learns_to_reject_real_images_with_a_wrong_label():
     assert with_wrong_labels > 0.3 and with_wrong_labels > 3 * without
 
 
+def start_indifferent(arguments):
+    """Build a training whose discriminator answers all images alike."""
+    training = start(arguments)
+    kernel = training.discriminator.get_layer("probability").kernel
+    kernel.assign(np.zeros(kernel.shape, np.float32))
+    return training
+
+
 def test_wrong_labels_take_their_weight_from_that_of_the_generated_images():
     training = start_indifferent(["--batch-size", "64", "--wrong-label-weight", "0.5"])
     training.train_on_generated(ROWS, FIRST)
@@ -193,14 +201,6 @@ def test_wrong_labels_take_their_weight_from_that_of_the_generated_images():
     momentum, = (variable.numpy() for variable in training.discriminator_optimizer.variables
                  if variable.path.endswith("probability_bias_momentum"))
     assert momentum == pytest.approx([0.25], rel=1e-5)
-
-
-def start_indifferent(arguments):
-    """Build a training whose discriminator answers all images alike."""
-    training = start(arguments)
-    kernel = training.discriminator.get_layer("probability").kernel
-    kernel.assign(np.zeros(kernel.shape, np.float32))
-    return training
 
 
 def train_generator_alone(mode_seeking="0", total_variation="0", settle_after="0"):
