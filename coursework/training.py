@@ -140,7 +140,7 @@ def objective(options, part):
     run.plot(position, per_epoch.mean(axis=1), color="tab:blue", marker="o", markersize=4, label="their mean")
     run.axhline(best, color="black", linestyle="--", label=f"{best:.3f}: cannot tell, with this run's smoothing")
     run.set(title="The committed run", xlabel="epoch", ylabel="sum of the discriminator's losses (nats)",
-            ylim=(0, None))
+            ylim=(0, 1.1 * best))
     for curves, color, label in ((trained, "tab:orange", "against the bare recipe's generator"),
                                  (perfect, "tab:green", "against real images")):
         for number, curve in enumerate(curves):
