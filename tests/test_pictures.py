@@ -1,5 +1,6 @@
 """Images as pictures: what lies where, in gray and in colour."""
 
+import cgan_mnist
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -41,3 +42,13 @@ def test_grids_are_read_back_for_a_gif_without_those_of_a_longer_run(tmp_path, c
     frames = iio.imread(tmp_path / "all.gif", index=None, mode=mode).astype(int)
     assert len(frames) == 2 and frames.ndim == (3 if mode == "L" else 4)
     assert np.abs(frames - np.stack(grids)).mean() < 20  # fewer colours, the same pictures
+
+
+@pytest.mark.parametrize(("label_smoothing", "wrong_label_weight"), [(0, 0), (0.1, 0.1), (0.3, 0.5)])
+def test_the_dashed_line_is_the_best_answer_to_images_that_could_be_either(label_smoothing, wrong_label_weight):
+    figure = cgan_mnist.draw_discriminator_output(np.full((4, 6), 0.5), 2, label_smoothing, wrong_label_weight)
+    dashed, = (line for line in figure.axes[0].lines if line.get_linestyle() == "--")
+    answers = np.linspace(0.001, 0.999, 999)
+    losses = (-(1 - label_smoothing) * np.log(answers) - label_smoothing * np.log(1 - answers)
+              - (1 - wrong_label_weight) * np.log(1 - answers))
+    assert list(dashed.get_ydata()) == pytest.approx([answers[losses.argmin()]] * 2, abs=0.001)
