@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import cgan_mnist
 import evaluate
@@ -152,6 +153,56 @@ def test_two_sample_accuracy_is_half_for_two_samples_of_the_same_and_one_for_dif
     images = np.random.default_rng(0).permutation(images)  # MNIST's order alternates between two groups of writers
     assert two_sample_accuracy(images[::2], images[1::2]) == pytest.approx(0.5, abs=0.08)
     assert two_sample_accuracy(images[::2], -images[1::2]) > 0.98
+
+
+def test_a_score_is_taken_per_digit_against_the_test_images_and_their_own_spread():
+    arrays, random = bundled_arrays(400), np.random.default_rng(0)
+    images = cgan_mnist.scale_images(arrays["x_test"]).numpy()
+    pixels, labels = evaluate.to_pixels(images), np.repeat(np.arange(10), 40)
+    centers = 10 * np.eye(10, 128)[labels]
+    real = SimpleNamespace(test_pixels=pixels, held_out_pixels=pixels, test_labels=labels,
+                           test_features=centers + random.standard_normal((400, 128)))
+    # Drawn towards the middle of their digit: all of them near real ones, which are far from them.
+    features = centers + (real.test_features - centers) / 4
+    seen = np.where(np.arange(400) < 10, 9, labels)  # a quarter of the zeros looks like nines
+    figures = evaluate.score(images, labels, features, seen, np.arange(400), real)
+    assert (figures["precision"], figures["recall"]) == (1, 0)
+    assert figures["spread_per_digit"] == pytest.approx([1 / 16] * 10)
+    assert figures["label_accuracy_per_digit"] == [0.75] + [1] * 9
+    assert (figures["worst_digit_accuracy"], figures["label_accuracy"]) == (0.75, pytest.approx(0.975))
+    assert (figures["nearest_distance_median"], figures["nearest_distance_1st_percentile"]) == (199.5, 3.99)
+    assert figures["parzen_log_likelihood"] == pytest.approx(
+        parzen_log_likelihoods(pixels, pixels, figures["parzen_sigma"]).mean())
+
+
+def test_the_confusion_matrix_has_a_row_for_each_digit_asked_for():
+    labels = np.repeat(np.arange(10), 4)
+    seen = labels + (np.arange(40) % 4 == 0) * (labels < 9)  # a quarter of each digit as the next one, but no 9
+    shares = evaluate.draw_confusion(labels, seen).axes[0].images[0].get_array()
+    np.testing.assert_allclose(shares, np.diag([75] * 9 + [100]) + np.diag([25] * 9, k=1))
+
+
+def test_neighbours_lie_below_what_they_are_nearest_to():
+    images = cgan_mnist.scale_images(bundled_arrays(30)["x_train"]).numpy()
+    real = SimpleNamespace(train_pixels=evaluate.to_pixels(-images[::-1]))
+    figure = evaluate.draw_neighbours(images, np.tile(np.arange(10), 3), np.arange(30)[::-1], real)
+    shown = figure.axes[0].images[0].get_array().reshape(3, 2, 28, 280)
+    for (above, below), digits in zip(shown, images[..., 0].reshape(3, 10, 28, 28), strict=True):
+        np.testing.assert_allclose(above, np.concatenate(digits, axis=1), atol=1e-6)
+        np.testing.assert_allclose(below, -above, atol=1e-6)
+
+
+def test_the_walks_go_from_noise_to_noise_and_from_label_to_label():
+    generator, steps = cgan_mnist.build_generator(), 11
+    start, end = np.random.default_rng(3).standard_normal((2, 100), np.float32)
+    def row(noise):
+        return generator([np.tile(noise, (10, 1)), np.arange(10)], training=False).numpy()[..., 0]
+    noise_walks, label_walks = (axes.images[0].get_array().reshape(10, 28, steps, 28).swapaxes(1, 2)
+                                for axes in evaluate.draw_interpolation(generator, 3, steps).axes)
+    for shown, expected in ((noise_walks[:, 0], row(start)), (noise_walks[:, -1], row(end)),
+                            (label_walks[:, 0], row(start)), (label_walks[:, -1], np.roll(row(start), -1, axis=0))):
+        np.testing.assert_allclose(shown, expected, atol=1e-5)
+    assert np.ptp(row(start), axis=0).max() > 1e-3 and np.abs(row(end) - row(start)).max() > 1e-3
 
 
 def test_a_figure_that_is_nan_is_null_in_the_file(tmp_path):
