@@ -32,6 +32,16 @@ def test_no_number_in_a_table_of_measurements_comes_from_nowhere(name):
 
 
 @pytest.mark.parametrize("name", TEXTS)
+def test_a_figure_has_as_many_decimals_for_every_run_in_its_row(name):
+    for row in TEXTS[name].splitlines():
+        decimals = {}
+        for shown, _, path, _ in NUMBER.findall(row) if row.startswith("|") else ():
+            figure = " ".join(part for part in path.split(" / ")[-2:] if part != "median" and "generator" not in part)
+            decimals.setdefault(figure.removeprefix("real "), set()).add(len(shown.partition(".")[2]))
+        assert all(len(numbers) == 1 for numbers in decimals.values()), row
+
+
+@pytest.mark.parametrize("name", TEXTS)
 def test_every_experiment_in_the_report_has_its_command_its_figure_and_its_numbers(name):
     text = TEXTS[name]
     commands = " ".join(re.findall(r"`python experiments\.py ([a-z_0-9 ]+)`", text)).split()
