@@ -224,7 +224,7 @@ def bilinear_game(options, part):
             new_x = x - rate * y
             path[step + 1] = new_x, y + rate * (new_x if alternating else x)
         return path
-    results, figure = {"rate": rate, "steps": steps}, Figure((15, 4.8), dpi=100, layout="constrained")
+    results, figure = {"rate": rate, "steps": steps}, Figure((15, 5.4), dpi=100, layout="constrained")
     *drawn, distance = figure.subplots(1, 3)
     for axes, (name, alternating) in zip(drawn, (("simultaneous", False), ("alternating", True)), strict=True):
         path = play(alternating)
@@ -233,7 +233,8 @@ def bilinear_game(options, part):
         axes.plot(*mean.T, linewidth=2.5, label="the average of all their steps so far")
         axes.plot(0, 0, "k+", markersize=14, label="the equilibrium")
         axes.set(title=f"{name} steps", xlabel="x, which minimizes xy", ylabel="y, which maximizes xy", aspect="equal")
-        axes.legend(fontsize=9)
+        axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.14))  # below what the players fill
+        axes.locator_params(axis="x", nbins=5)
         for label, curve in ((name, path), (f"{name}, averaged", mean)):
             distance.semilogy(np.linalg.norm(curve, axis=1), label=label)
         results[name] = {
