@@ -16,7 +16,7 @@ import pytest
 from helpers import ROOT, bundled_arrays, clean_environment, contents
 from mnist_gan.distances import (frechet_distance, nearest, neighbour_radii, parzen_log_likelihoods, precision_recall,
                                  spread)
-from mnist_gan.classifiers import two_sample_accuracy
+from mnist_gan.classifiers import build_classifier, two_sample_accuracy
 from mnist_gan.files import write_json
 from mnist_gan.networks import save_network
 from mnist_gan.pieces import count_pieces
@@ -153,6 +153,22 @@ def test_two_sample_accuracy_is_half_for_two_samples_of_the_same_and_one_for_dif
     images = np.random.default_rng(0).permutation(images)  # MNIST's order alternates between two groups of writers
     assert two_sample_accuracy(images[::2], images[1::2]) == pytest.approx(0.5, abs=0.08)
     assert two_sample_accuracy(images[::2], -images[1::2]) > 0.98
+
+
+def test_what_images_are_compared_to_has_ten_equal_parts_and_holds_other_images_back():
+    arrays = bundled_arrays(1210)
+    chosen = evaluate.choose_rows(arrays["y_train"], arrays["y_test"], 200)
+    assert np.bincount(arrays["y_train"][chosen]).tolist() == [20] * 10 and len(np.unique(chosen)) == 200
+    real = evaluate.prepare_comparison(
+        arrays["x_train"], arrays["y_train"], arrays["x_test"][:100], arrays["y_test"][:100],
+        build_classifier("classifier"), chosen)
+    scaled = arrays["x_train"] / np.float32(127.5) - 1
+    np.testing.assert_allclose(real.images[..., 0], scaled[chosen], atol=1e-6)
+    assert real.labels.tolist() == arrays["y_train"][chosen].tolist()
+    assert real.held_out_pixels.shape == (1000, 784) and real.test_features.shape == (100, 128)
+    assert nearest(real.held_out_pixels, evaluate.to_pixels(real.images))[0].min() > 0.5
+    differences = scaled.reshape(1210, 784) / 2 - arrays["x_test"][:1].reshape(1, 784) / 255 + 0.5
+    assert real.distances[0] == pytest.approx(np.linalg.norm(differences, axis=1).min(), rel=1e-3)
 
 
 def test_a_score_is_taken_per_digit_against_the_test_images_and_their_own_spread():
