@@ -20,7 +20,7 @@ def print_settings(record):
     """Print what `record_settings` returned, one line each."""
     print("Settings:")
     for name, value in record.items():
-        print(f"  {name.replace('_', ' '):<28}{value}")
+        print(f"  {name.replace('_', ' '):<30}{value}")
 
 
 def versions():
