@@ -402,7 +402,7 @@ def parse_arguments(arguments=None):
                           help="images per update; larger is faster per image but updates less often")
     training.add_argument("--latent-dim", type=whole_number(1, 10**4), default=100,
                           help="length of the noise vector from which a digit is generated")
-    training.add_argument("--generator-learning-rate", type=positive_number, default=3e-4,
+    training.add_argument("--generator-learning-rate", type=positive_number, default=5e-4,
                           help="step size of Adam for the generator")
     training.add_argument("--discriminator-learning-rate", type=positive_number, default=1e-3,
                           help="step size of Adam for the discriminator")
@@ -416,9 +416,9 @@ def parse_arguments(arguments=None):
                           help="how far below 1 the discriminator's target for real images is (one-sided)")
     training.add_argument("--wrong-label-weight", type=fraction_below(1), default=0.1,
                           help="share of wrongly labelled real images in what the discriminator learns to reject")
-    training.add_argument("--mode-seeking-weight", type=fraction_below(100), default=0.15,
+    training.add_argument("--mode-seeking-weight", type=fraction_below(100), default=0.25,
                           help="weight of the term that makes other noise give another image; 0 for none")
-    training.add_argument("--total-variation-weight", type=fraction_below(100), default=2.0,
+    training.add_argument("--total-variation-weight", type=fraction_below(100), default=3.0,
                           help="weight of the differences between neighbouring pixels after --settle-after; 0 for none")
     training.add_argument("--settle-after", type=whole_number(0, 9999), default=16, metavar="EPOCHS",
                           help="epochs after which both learning rates halve with every further epoch")
