@@ -157,8 +157,9 @@ def parse_arguments(arguments=None):
     settings = parser.parse_args(arguments)
     unknown = [name for name in settings.names if name not in EXPERIMENTS and name != "all"]
     if unknown:
-        near = difflib.get_close_matches(unknown[0], EXPERIMENTS, 1) or ["all"]
-        parser.error(f"there is no experiment '{unknown[0]}', did you mean '{near[0]}'? --list names them")
+        near = difflib.get_close_matches(unknown[0], EXPERIMENTS, 1)
+        parser.error(f"there is no experiment '{unknown[0]}'{f', did you mean {near[0]!r}?' if near else ';'} "
+                     "--list names them")
     if not settings.names and not settings.list and not settings.update_reports:
         parser.error("name an experiment of --list, or 'all'")
     settings.output_dir = settings.output_dir or ("runs/quick" if settings.quick else "outputs/experiments")

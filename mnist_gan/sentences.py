@@ -106,8 +106,9 @@ def read(sentence):
         raise InputError("a sentence is empty: say at least a digit, such as 'a red seven on white'")
     unknown = next((word for word in words if word not in VOCABULARY), None)
     if unknown:
-        near = difflib.get_close_matches(unknown, VOCABULARY, 3, 0.5) or ["seven", "red", "thick", "upright"]
-        raise InputError(f"'{sentence}': the word '{unknown}' is not known; known words like it: {', '.join(near)}")
+        near = difflib.get_close_matches(unknown, VOCABULARY, 3, 0.5)
+        raise InputError(f"'{sentence}': the word '{unknown}' is not known; known words "
+                         + (f"like it: {', '.join(near)}" if near else "are seven, red, thick, upright and the like"))
     if len(words) > LONGEST:
         raise InputError(f"'{sentence}': {len(words)} words are too many, use at most {LONGEST}")
     said = {attribute: [] for attribute in ATTRIBUTES}
