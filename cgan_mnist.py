@@ -434,7 +434,7 @@ def parse_arguments(arguments=None):
     mode.add_argument("--resume", action="store_true",
                       help="continue after the last finished epoch of the run in the output folder")
     mode.add_argument("--generate", type=digit_string, metavar="DIGITS",
-                      help="draw these digits in this order with a trained generator; of the training options only --seed counts")
+                      help="draw these digits in this order, without training, of whose options only --seed counts")
     drawing = parser.add_argument_group("with --generate")
     drawing.add_argument("--samples", type=whole_number(1, 100), default=1, metavar="N", help="rows, each from new noise")
     drawing.add_argument("--generator", metavar="FILE", help="trained generator; if not given, that in OUTPUT_DIR")
