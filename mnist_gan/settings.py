@@ -19,8 +19,9 @@ def record_settings(settings, images, labels):
 def print_settings(record):
     """Print what `record_settings` returned, one line each."""
     print("Settings:")
+    width = max(map(len, record)) + 1
     for name, value in record.items():
-        print(f"  {name.replace('_', ' '):<30}{value}")
+        print(f"  {name.replace('_', ' '):<{width}}{value}")
 
 
 def versions():
