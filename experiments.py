@@ -158,8 +158,8 @@ def parse_arguments(arguments=None):
     unknown = [name for name in settings.names if name not in EXPERIMENTS and name != "all"]
     if unknown:
         near = difflib.get_close_matches(unknown[0], EXPERIMENTS, 1)
-        parser.error(f"there is no experiment '{unknown[0]}'{f', did you mean {near[0]!r}?' if near else ';'} "
-                     "--list names them")
+        meant = f", did you mean '{near[0]}'?" if near else ";"
+        parser.error(f"there is no experiment '{unknown[0]}'{meant} --list names them")
     if not settings.names and not settings.list and not settings.update_reports:
         parser.error("name an experiment of --list, or 'all'")
     settings.output_dir = settings.output_dir or ("runs/quick" if settings.quick else "outputs/experiments")
