@@ -35,9 +35,9 @@ def test_no_number_in_a_table_of_measurements_comes_from_nowhere(name):
 def test_a_figure_has_as_many_decimals_for_every_run_in_its_row(name):
     for row in TEXTS[name].splitlines():
         decimals = {}
-        for shown, _, path, _ in NUMBER.findall(row) if row.startswith("|") else ():
-            figure = " ".join(part for part in path.split(" / ")[-2:] if part != "median" and "generator" not in part)
-            decimals.setdefault(figure.removeprefix("real "), set()).add(len(shown.partition(".")[2]))
+        for shown, source, path, _ in NUMBER.findall(row):
+            if row.startswith("|") and source.startswith("../"):  # in whose paths the figure's name is the last
+                decimals.setdefault(path.split(" / ")[-1], set()).add(len(shown.partition(".")[2]))
         assert all(len(numbers) == 1 for numbers in decimals.values()), row
 
 
