@@ -59,7 +59,8 @@ def test_the_order_of_words_matters():
     ("a red", "no digit"), ("seven eight", "seven, eight"), ("هفت هشت", "هفت, هشت"), ("هفت یک", "هفت, یک"),
     ("a red blue seven", "red, blue"), ("seven on red on blue", "background"), ("a thin thick two", "thickness"),
     ("a two leaning left leaning right", "slant"), ("a red seven on red", "red ink on red"),
-    ("یک هفت قرمز روی زمینه سرخ", "red ink on red"), ("42", "not known"), ("a purple cow", "words are seven, red"), ("a " * 30 + "seven", "31 words"),
+    ("یک هفت قرمز روی زمینه سرخ", "red ink on red"), ("42", "not known"),
+    ("a purple cow", "words are seven, red"), ("a " * 30 + "seven", "31 words"),
     ("a red seven \udcff", "not UTF-8"),
 ])
 def test_what_makes_no_sense_is_refused_in_one_line(sentence, words):
