@@ -108,14 +108,14 @@ def small_options(tmp_path):
 
 
 def test_figures_of_images_that_are_the_test_images_and_of_ten_images(small_options):
-    _, _, x_test, y_test = small_options.data
+    x_train, y_train, x_test, y_test = small_options.data
     images = scale_images(x_test).numpy()
     same = runs.score_images(small_options, images, y_test)
     assert same["fid"] == pytest.approx(0, abs=1e-3)
     assert [same[name] for name in ("precision", "recall", "reached")] == [1, 1, 1]
     assert same["spread"] == pytest.approx(1, abs=1e-3)
-    rows = np.tile([np.flatnonzero(y_test == digit)[0] for digit in range(10)], 20)
-    collapsed = runs.score_images(small_options, images[rows], y_test[rows])
+    rows = np.tile([np.flatnonzero(y_train == digit)[0] for digit in range(10)], 20)
+    collapsed = runs.score_images(small_options, scale_images(x_train[rows]).numpy(), y_train[rows])
     assert collapsed["reached"] * runs.real_images(small_options).reached == pytest.approx(10)
     assert collapsed["spread"] == pytest.approx(0, abs=1e-3)
     assert collapsed["fid"] > same["fid"] and collapsed["recall"] < 0.1
