@@ -32,13 +32,14 @@ def draw_network(network):
     label_branch = [layer for layer in network.layers[:product] if layer.name.startswith("label")]
     main_branch = [layer for layer in network.layers[:product] if layer not in label_branch]
     stack = network.layers[product:]
-    figure = Figure((9, 0.55 * (len(stack) + 3)), dpi=100, layout="constrained")
+    above = max(len(main_branch), len(label_branch))
+    figure = Figure((9, 0.55 * (len(stack) + above + 1)), dpi=100, layout="constrained")
     axes = figure.subplots()
     axes.set(title=f"{network.name.capitalize()}: {network.count_params():,} parameters",
-             xlim=(-2, 2), ylim=(len(stack) - 0.5, -2.5))
+             xlim=(-2, 2), ylim=(len(stack) - 0.5, -above - 0.5))
     axes.axis("off")
-    # The branches start in row -2, above the product that heads the stack in row 0.
-    for x, first_row, column in ((-1, -2, main_branch), (1, -2, label_branch), (0, 0, stack)):
+    # The branches start in the same row and end above the product, which heads the stack in row 0.
+    for x, first_row, column in ((-1, -above, main_branch), (1, -above, label_branch), (0, 0, stack)):
         boxes = [(x, first_row + number) for number in range(len(column))]
         for (x, row), layer in zip(boxes, column, strict=True):
             shape = " × ".join(map(str, layer.output.shape[1:])) or "integer 0 to 9"
