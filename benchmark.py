@@ -199,6 +199,10 @@ def torch_contender(settings, x_train, y_train):
         def forward(self, x, labels):
             return self.stack(x.flatten(1) * self.embedding(labels))
 
+    class Discriminator(Conditional):
+        def forward(self, x, labels):
+            return super().forward(x / (1 + settings.gray_stretch * (1.002 - x**2).sqrt()), labels)
+
     def hidden(inputs, width, last):
         return nn.Linear(inputs, width), nn.LeakyReLU(0.2), last
 
@@ -211,7 +215,7 @@ def torch_contender(settings, x_train, y_train):
         *hidden(512, 1024, normalized(1024)), nn.Linear(1024, PIXELS), nn.Unflatten(1, (1, SIDE, SIDE)),
         *(nn.AvgPool2d(3, 1, 1, count_include_pad=False) for _ in range(settings.smoothing)), nn.Tanh())
         for _ in range(2))
-    discriminator = Conditional(
+    discriminator = Discriminator(
         PIXELS, *hidden(PIXELS, settings.discriminator_units, nn.Identity()),
         *hidden(settings.discriminator_units, 512, nn.Dropout(settings.dropout)),
         *hidden(512, 512, nn.Dropout(settings.dropout)), nn.Linear(512, 1))

@@ -36,7 +36,7 @@ from mnist_gan.settings import print_settings, record_settings, write_settings
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 
 # ------------------------------------------------------------------------------------------- networks
 
@@ -66,16 +66,25 @@ def build_generator(latent_dim=100, embedding_range=0.05, smoothing=0):
     return keras.Model([noise, label], image, name="generator")
 
 
-def build_discriminator(dropout=0.4, first_units=512, embedding_mean=0.0):
+def build_discriminator(dropout=0.4, first_units=512, embedding_mean=0.0, gray_stretch=0):
     """Build the discriminator: image (n, 28, 28, 1) in [-1, 1] and label (n,), integers 0..9,
     to the probability (n, 1) that the image is real, given the label.
 
     The label's embedding, which starts uniform within 0.05 of `embedding_mean`, is multiplied into the flattened image;
-    the first of the three Dense layers has `first_units`. The defaults are those of the scripts that people copy.
+    the first of the three Dense layers has `first_units`. `gray_stretch` is how far grays near black and white are pulled
+    apart before. The defaults are those of the scripts that people copy.
     """
+    def stretch_grays(pixels):
+        # With 1, what the generator's tanh u drew is seen as tanh(u / 2), but for the 0.002, which limits the slope.
+        return pixels / (1.0 + gray_stretch * ops.sqrt(1.002 - pixels**2))
+
     image = keras.Input((SIDE, SIDE, 1), name="image")
     label = keras.Input((), dtype="int32", name="label")
     pixels = layers.Flatten(name="pixels")(image)
+    if gray_stretch:
+        # Real digits are black and white but for their edges. Grays of 5 or 250 where real pixels have 0 or 255 are next
+        # to nothing in a sum of 784 pixels; a discriminator that does not see them leaves smudges and dull strokes.
+        pixels = layers.Activation(stretch_grays, name="stretched_pixels")(pixels)
     # Around 0, Keras's start, it flips the signs of half of the pixels, in each label others, and hides the strokes.
     start = keras.initializers.RandomUniform(embedding_mean - 0.05, embedding_mean + 0.05)
     embedding = layers.Embedding(DIGITS, PIXELS, embeddings_initializer=start, name="label_embedding")(label)
@@ -98,7 +107,8 @@ HISTORY_COLUMNS = ("d_loss_real", "d_loss_fake", "d_loss", "g_loss", "d_probabil
 def build_networks(settings):
     """Return a new generator, another of its kind for the average of its weights, and a discriminator."""
     return (*(build_generator(settings.latent_dim, settings.embedding_range, settings.smoothing) for _ in range(2)),
-            build_discriminator(settings.dropout, settings.discriminator_units, settings.discriminator_embedding_mean))
+            build_discriminator(settings.dropout, settings.discriminator_units, settings.discriminator_embedding_mean,
+                                settings.gray_stretch))
 
 
 def build_training(settings, x_train, y_train, jit_compile=True, networks=build_networks):
@@ -226,9 +236,9 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
 
 # What a checkpoint must share with the run that continues it; everything else may differ.
 RESUMED_SETTINGS = ("batch_size", "latent_dim", "generator_learning_rate", "discriminator_learning_rate", "dropout",
-                    "discriminator_units", "discriminator_embedding_mean", "label_smoothing", "wrong_label_weight",
-                    "mode_seeking_weight", "total_variation_weight", "settle_after", "embedding_range", "smoothing",
-                    "averaging_decay", "seed", "train_size", "data_crc32")
+                    "discriminator_units", "discriminator_embedding_mean", "gray_stretch", "label_smoothing",
+                    "wrong_label_weight", "mode_seeking_weight", "total_variation_weight", "settle_after",
+                    "embedding_range", "smoothing", "averaging_decay", "seed", "train_size", "data_crc32")
 
 
 def recalibrate(generator, seed):
@@ -412,11 +422,13 @@ def parse_arguments(arguments=None):
                           help="units of the discriminator's first Dense layer; the other two have 512")
     training.add_argument("--discriminator-embedding-mean", type=fraction_below(100), default=0.2, metavar="MEAN",
                           help="the discriminator's label embedding starts uniform within 0.05 of this (Keras: 0)")
+    training.add_argument("--gray-stretch", type=fraction_below(100), default=1.0,
+                          help="how far the discriminator pulls grays near black and white apart; 0 for not at all")
     training.add_argument("--label-smoothing", type=fraction_below(0.5), default=0.1,
                           help="how far below 1 the discriminator's target for real images is (one-sided)")
     training.add_argument("--wrong-label-weight", type=fraction_below(1), default=0.1,
                           help="share of wrongly labelled real images in what the discriminator learns to reject")
-    training.add_argument("--mode-seeking-weight", type=fraction_below(100), default=0.25,
+    training.add_argument("--mode-seeking-weight", type=fraction_below(100), default=0.2,
                           help="weight of the term that makes other noise give another image; 0 for none")
     training.add_argument("--total-variation-weight", type=fraction_below(100), default=3.0,
                           help="weight of the differences between neighbouring pixels after --settle-after; 0 for none")
@@ -426,7 +438,7 @@ def parse_arguments(arguments=None):
                           help="the generator's label embedding starts uniform within ± this (Keras: 0.05)")
     training.add_argument("--smoothing", type=whole_number(0, 9), default=1,
                           help="how often the generator averages every pixel with its neighbours, against specks")
-    training.add_argument("--averaging-decay", type=fraction_below(1), default=0.9998,
+    training.add_argument("--averaging-decay", type=fraction_below(1), default=0.9997,
                           help="decay per batch of the average of the generator's weights that files show; 0 for none")
     add_repetition_options(training)
     add_file_options(parser, "outputs", "plots")

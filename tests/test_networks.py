@@ -62,14 +62,15 @@ def test_the_generator_is_built_layer_by_layer_as_described(latent_dim, smoothin
     assert network.input_shape == [(None, latent_dim), (None,)] and network.output_shape == (None, 28, 28, 1)
 
 
-@pytest.mark.parametrize(("dropout", "first_units"), [(0.4, 512), (0.0, 1024)])
-def test_the_discriminator_is_built_layer_by_layer_as_described(dropout, first_units):
-    network = cgan_mnist.build_discriminator(dropout, first_units)
+@pytest.mark.parametrize(("dropout", "first_units", "gray_stretch"), [(0.4, 512, 0), (0.0, 1024, 1)])
+def test_the_discriminator_is_built_layer_by_layer_as_described(dropout, first_units, gray_stretch):
+    network = cgan_mnist.build_discriminator(dropout, first_units, gray_stretch=gray_stretch)
     layers = describe(network)
-    assert sorted(layers[:4], key=repr) == sorted(
+    product = layers.index(("Multiply", None))
+    assert sorted(layers[:product], key=repr) == sorted(
         [("InputLayer", ("image", (None, 28, 28, 1))), ("InputLayer", ("label", (None,))),
-         ("Flatten", None), ("Embedding", (10, 784))], key=repr)
-    assert layers[4:] == [
+         ("Flatten", None), ("Embedding", (10, 784)), *[("Activation", "stretch_grays")] * gray_stretch], key=repr)
+    assert layers[product:] == [
         ("Multiply", None),
         ("Dense", (first_units, "linear")), ("LeakyReLU", 0.2),
         ("Dense", (512, "linear")), ("LeakyReLU", 0.2), ("Dropout", dropout),
@@ -77,6 +78,17 @@ def test_the_discriminator_is_built_layer_by_layer_as_described(dropout, first_u
         ("Dense", (1, "sigmoid"))]
     assert [tensor.name for tensor in network.inputs] == ["image", "label"]
     assert network.input_shape == [(None, 28, 28, 1), (None,)] and network.output_shape == (None, 1)
+
+
+@pytest.mark.parametrize("arguments, atol", [([], 0.02), (["--gray-stretch", "0"], 1e-6)])
+def test_the_discriminator_sees_grays_stretched_as_the_options_say(arguments, atol):
+    network = cgan_mnist.build_networks(cgan_mnist.parse_arguments(arguments))[2]
+    network.get_layer("label_embedding").set_weights([np.full((10, 784), 3)])
+    product = keras.Model(network.inputs, network.get_layer("pixels_times_label").output)
+    drawn = np.linspace(-2.5, 2.5, 784)
+    for image, expected in ((np.tanh(drawn), np.tanh(drawn / 2)), (np.sign(drawn), np.sign(drawn) / 1.0447)):
+        seen = product([image.reshape(1, 28, 28, 1), np.array([4])])[0]
+        np.testing.assert_allclose(seen, 3 * (image if arguments else expected), atol=atol)
 
 
 def test_both_networks_have_the_parameters_that_the_layers_add_up_to(generator, discriminator):
