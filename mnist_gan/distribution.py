@@ -112,6 +112,8 @@ def require_agreement(record, checkpoint=None):
             tf.constant([mine], tf.int64), axis=0))
     others = set(strategy.experimental_local_results(gather())[0].numpy().tolist())
     if others != {mine}:
+        with contextlib.suppress(tf.errors.OpError):
+            gather()  # whoever left now could keep the others from the answer
         raise InputError("the workers have different settings, data or checkpoints; give all of them the same options "
                          "and, to --resume, copies of the same output folder")
 

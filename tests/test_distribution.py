@@ -75,7 +75,7 @@ def test_two_workers_train_what_one_process_does(spread_run):
     cgan_mnist.recalibrate(training.averaged_generator, settings.seed)
     spread_generator = cgan_mnist.load_generator(spread_run[0] / "outputs" / "generator.keras")
     for ours, theirs in zip(training.averaged_generator.get_weights(), spread_generator.get_weights(), strict=True):
-        np.testing.assert_allclose(theirs, ours, atol=5e-3)
+        np.testing.assert_allclose(theirs, ours, rtol=0.02, atol=5e-3)
 
 
 def test_when_a_worker_is_killed_the_other_ends_in_a_line_and_resuming_gives_the_same_bytes(
