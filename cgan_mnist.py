@@ -154,22 +154,22 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
     def real_images(rows):
         return scale_images(tf.gather(x_train, rows)), tf.gather(y_train, rows)
 
-    def cross_entropy(targets, probability):
-        return tf.reduce_mean(keras.losses.binary_crossentropy(targets, probability))
-
     def train_discriminator(images, labels, target, wrong_label_weight=0.0):
         """Update the discriminator; whatever follows the first `size` rows has a wrong label."""
+        targets = tf.concat([tf.fill((size, 1), target), tf.zeros((images.shape[0] - size, 1))], 0)
         with tf.GradientTape() as tape:
+            # Whole, not in slices, whose logits Keras does not know: probabilities within 1e-7 of 0 or 1 would have no
+            # gradient, and a discriminator that is as sure of what is wrong would never learn again.
             probability = discriminator([images, labels], training=True)
-            right, wrong = probability[:size], probability[size:]
-            loss = objective = cross_entropy(tf.fill((size, 1), target), right)
+            losses = keras.losses.binary_crossentropy(targets, probability)
+            loss = objective = tf.reduce_mean(losses[:size])
             if wrong_label_weight:
-                rejection = cross_entropy(tf.zeros_like(wrong), wrong)
+                rejection = tf.reduce_mean(losses[size:])
                 objective = (1.0 - wrong_label_weight) * loss + wrong_label_weight * rejection
             objective /= replicas()  # because the optimizers add up the gradients of all devices
         variables = discriminator.trainable_variables
         discriminator_optimizer.apply(tape.gradient(objective, variables), variables)
-        return loss, tf.reduce_mean(right)
+        return loss, tf.reduce_mean(probability[:size])
 
     def train_on_real(rows):
         # One-sided label smoothing (Salimans et al. 2016, section 3.4): only the target for real images moves.
@@ -201,7 +201,8 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
         variables = generator.trainable_variables
         with tf.GradientTape() as tape:
             images = generator([noise, labels], training=True)
-            loss = objective = cross_entropy(tf.ones((size, 1)), discriminator([images, labels], training=True))
+            probability = discriminator([images, labels], training=True)
+            loss = objective = tf.reduce_mean(keras.losses.binary_crossentropy(tf.ones((size, 1)), probability))
             if settings.mode_seeking_weight:
                 # Other noise should give another image of the digit (Mao et al. 2019, Mode Seeking GANs for Diverse
                 # Image Synthesis, https://arxiv.org/abs/1903.05628).

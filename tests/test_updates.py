@@ -172,6 +172,19 @@ def test_the_loss_on_generated_images_is_taken_against_zero(decided):
     assert mean_probability == pytest.approx(probability.mean(), rel=1e-4)
 
 
+@pytest.mark.parametrize(("bias", "update", "arguments"), [
+    (-40, "train_on_real", [ROWS]), (40, "train_on_generated", [ROWS, FIRST])])
+def test_a_discriminator_that_is_sure_and_wrong_still_learns(bias, update, arguments):
+    fresh = start(["--batch-size", "64"])
+    # Next to no probability, or 1 in float32: from neither could a loss of probabilities tell the way back.
+    fresh.discriminator.get_layer("probability").bias.assign([bias])
+    before = weights(fresh.discriminator)
+    getattr(fresh, update)(*arguments)
+    assert_all_changed(before, weights(fresh.discriminator))
+    after, = fresh.discriminator.get_layer("probability").bias.numpy()
+    assert abs(after) < abs(bias)
+
+
 def gap_between_right_and_wrong_labels(weight):
     """Train a discriminator on 256 real images; return how much more it believes their labels than wrong ones."""
     arrays = bundled_arrays(256)
