@@ -57,7 +57,8 @@ def test_the_generator_is_built_layer_by_layer_as_described(latent_dim, smoothin
         ("Dense", (512, "linear")), ("LeakyReLU", 0.2), ("BatchNormalization", 0.8),
         ("Dense", (1024, "linear")), ("LeakyReLU", 0.2), ("BatchNormalization", 0.8),
         ("Dense", (784, "linear")), ("Reshape", (28, 28, 1)),
-        *[("AveragePooling2D", ((3, 3), (1, 1), "same"))] * smoothing, ("Activation", "tanh")]
+        *[("AveragePooling2D", (size, (1, 1), "same")) for size in ((3, 1), (1, 3))] * smoothing,
+        ("Activation", "tanh")]
     assert [tensor.name for tensor in network.inputs] == ["noise", "label"]
     assert network.input_shape == [(None, latent_dim), (None,)] and network.output_shape == (None, 28, 28, 1)
 
