@@ -72,8 +72,8 @@ def build_discriminator(dropout=0.4, first_units=512, embedding_mean=0.0, gray_s
     to the probability (n, 1) that the image is real, given the label.
 
     The label's embedding, which starts uniform within 0.05 of `embedding_mean`, is multiplied into the flattened image;
-    the first of the three Dense layers has `first_units`. `gray_stretch` is how far grays near black and white are pulled
-    apart before. The defaults are those of the scripts that people copy.
+    the first of the three Dense layers has `first_units`. `gray_stretch` is how far grays near black and white are
+    pulled apart before. The defaults are those of the scripts that people copy.
     """
     def stretch_grays(pixels):
         # With 1, what the generator's tanh u drew is seen as tanh(u / 2), but for the 0.002, which limits the slope.
@@ -83,8 +83,8 @@ def build_discriminator(dropout=0.4, first_units=512, embedding_mean=0.0, gray_s
     label = keras.Input((), dtype="int32", name="label")
     pixels = layers.Flatten(name="pixels")(image)
     if gray_stretch:
-        # Real digits are black and white but for their edges. Grays of 5 or 250 where real pixels have 0 or 255 are next
-        # to nothing in a sum of 784 pixels; a discriminator that does not see them leaves smudges and dull strokes.
+        # Real digits are black and white but for their edges. Grays of 5 or 250 where real pixels have 0 or 255 are
+        # next to nothing in a sum of 784 pixels; a discriminator that misses them leaves smudges and dull strokes.
         pixels = layers.Activation(stretch_grays, name="stretched_pixels")(pixels)
     # Around 0, Keras's start, it flips the signs of half of the pixels, in each label others, and hides the strokes.
     start = keras.initializers.RandomUniform(embedding_mean - 0.05, embedding_mean + 0.05)
@@ -450,7 +450,8 @@ def parse_arguments(arguments=None):
     mode.add_argument("--generate", type=digit_string, metavar="DIGITS",
                       help="draw these digits in this order, without training, of whose options only --seed counts")
     drawing = parser.add_argument_group("with --generate")
-    drawing.add_argument("--samples", type=whole_number(1, 100), default=1, metavar="N", help="rows, each from new noise")
+    drawing.add_argument("--samples", type=whole_number(1, 100), default=1, metavar="N",
+                         help="rows, each from new noise")
     drawing.add_argument("--generator", metavar="FILE", help="trained generator; if not given, that in OUTPUT_DIR")
     settings = parser.parse_args(arguments)
     if not settings.generate and (settings.generator or settings.samples > 1):
