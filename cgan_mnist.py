@@ -430,7 +430,7 @@ def parse_arguments(arguments=None):
                           help="how far below 1 the discriminator's target for real images is (one-sided)")
     training.add_argument("--wrong-label-weight", type=fraction_below(1), default=0.1,
                           help="share of wrongly labelled real images in what the discriminator learns to reject")
-    training.add_argument("--mode-seeking-weight", type=fraction_below(100), default=0.2,
+    training.add_argument("--mode-seeking-weight", type=fraction_below(100), default=0.25,
                           help="weight of the term that makes other noise give another image; 0 for none")
     training.add_argument("--total-variation-weight", type=fraction_below(100), default=3.0,
                           help="weight of the differences between neighbouring pixels after --settle-after; 0 for none")
@@ -440,7 +440,7 @@ def parse_arguments(arguments=None):
                           help="the generator's label embedding starts uniform within ± this (Keras: 0.05)")
     training.add_argument("--smoothing", type=whole_number(0, 9), default=1,
                           help="how often the generator averages every pixel with its neighbours, against specks")
-    training.add_argument("--averaging-decay", type=fraction_below(1), default=0.9997,
+    training.add_argument("--averaging-decay", type=fraction_below(1), default=0.9998,
                           help="decay per batch of the average of the generator's weights that files show; 0 for none")
     add_repetition_options(training)
     add_file_options(parser, "outputs", "plots")
