@@ -59,6 +59,18 @@ def test_every_experiment_in_the_report_has_its_command_its_figure_and_its_numbe
     assert all(f"`python {others[name]}" in text for name in used & set(others))
 
 
+def numbers_in_rows(text):
+    """Return the decimal numbers of every row of the tables in `text`, but for those in the row's name."""
+    return [re.findall(r"\d+\.\d+", row.split("|", 2)[2]) for row in text.splitlines() if row.startswith("| ")]
+
+
+def test_the_readme_shows_what_each_means_gives_as_the_report_does():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = numbers_in_rows(readme.split("| left out |")[1].split("\n\n")[0])
+    reported = [row[:2] + row[3:] for row in numbers_in_rows(NUMBER.sub(r"\1", TEXTS["REPORT.md"]))]  # no worst digit
+    assert len(shown) == 9 and not [row for row in shown if row not in reported]
+
+
 def test_both_languages_show_the_same_numbers_figures_and_links():
     english, persian = TEXTS.values()
     assert sources(english) == sources(persian)
