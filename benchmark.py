@@ -255,7 +255,9 @@ def torch_contender(settings, x_train, y_train):
         wanted = torch.cat([wanted[:-half], wanted[:half]])
         discriminator.requires_grad_(False)
         generated = generator(noise, wanted)
-        sameness = (distances(noise) / (distances(generated) + 1e-3)).mean()
+        ink = generated.flatten(1) + 1
+        ink = ink / (ink.square().mean(1, keepdim=True) + 1e-3).sqrt()
+        sameness = (distances(noise) / (distances(ink) + 1e-3)).mean()
         update(optimizers[1], loss(discriminator(generated, wanted), 1.0) + settings.mode_seeking_weight * sameness
                + settings.total_variation_weight * total_variation(generated))
         discriminator.requires_grad_(True)

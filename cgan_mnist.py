@@ -207,8 +207,11 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
             loss = objective = tf.reduce_mean(keras.losses.binary_crossentropy(tf.ones((size, 1)), probability))
             if settings.mode_seeking_weight:
                 # Other noise should give another image of the digit (Mao et al. 2019, Mode Seeking GANs for Diverse
-                # Image Synthesis, https://arxiv.org/abs/1903.05628).
-                sameness = distances(noise) / (distances(images) + 1e-3)  # 1e-3 for identical images
+                # Image Synthesis, https://arxiv.org/abs/1903.05628): another shape, not bolder strokes, so that images
+                # are compared with equal ink. Both 1e-3 are for images that have no ink or do not differ.
+                ink = images + 1.0
+                ink /= tf.sqrt(tf.reduce_mean(ink**2, axis=(1, 2, 3), keepdims=True) + 1e-3)
+                sameness = distances(noise) / (distances(ink) + 1e-3)
                 objective += settings.mode_seeking_weight * tf.reduce_mean(sameness)
             # A speck, which the discriminator hardly sees, has more outline than a stroke of as much ink (Rudin et al.
             # 1992, Nonlinear Total Variation Based Noise Removal Algorithms). From the start, it costs variety.
@@ -431,7 +434,7 @@ def parse_arguments(arguments=None):
                           help="how far below 1 the discriminator's target for real images is (one-sided)")
     training.add_argument("--wrong-label-weight", type=fraction_below(1), default=0.1,
                           help="share of wrongly labelled real images in what the discriminator learns to reject")
-    training.add_argument("--mode-seeking-weight", type=fraction_below(100), default=0.25,
+    training.add_argument("--mode-seeking-weight", type=fraction_below(100), default=0.4,
                           help="weight of the term that makes other noise give another image; 0 for none")
     training.add_argument("--total-variation-weight", type=fraction_below(100), default=3.0,
                           help="weight of the differences between neighbouring pixels after --settle-after; 0 for none")

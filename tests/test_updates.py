@@ -284,7 +284,9 @@ def test_mode_seeking_asks_unlike_noise_for_more_unlike_images():
     fresh = start_indifferent(["--batch-size", "4"]).generator
     with tf.GradientTape() as tape:
         images = fresh([noise, labels], training=True)
-        between = tf.reduce_mean(abs(images[:2] - images[2:]), axis=(1, 2, 3))
+        ink = images + 1
+        ink /= tf.sqrt(tf.reduce_mean(ink**2, axis=(1, 2, 3), keepdims=True) + 1e-3)
+        between = tf.reduce_mean(abs(ink[:2] - ink[2:]), axis=(1, 2, 3))
         loss = weight * tf.reduce_mean(abs(noise[:2] - noise[2:]).mean(axis=1) / (between + 1e-3))
     gradient = tape.gradient(loss, [layer for layer in fresh.layers if isinstance(layer, keras.layers.Dense)][-1].bias)
     np.testing.assert_allclose(2 * momentum, gradient, rtol=1e-3, atol=1e-6)
