@@ -260,6 +260,7 @@ def test_evaluation_leaves_figures_and_pictures(evaluated):
     assert real["recall"] > 0.5 and generated["recall"] < 0.1
     assert real["parzen_log_likelihood"] > generated["parzen_log_likelihood"] + 100
     assert 1 < real["pieces_per_digit"] < 1.1 and 0 < real["stray_ink"] < 0.01
+    assert 0.12 < real["ink"] < 0.14 and 0.4 < generated["ink"] < 0.6  # white on black, and gray all over
     assert real["two_sample_accuracy"] < 0.8 < generated["two_sample_accuracy"]
     assert real["nearest_distance_median"] < generated["nearest_distance_median"]
     assert metrics["classifier_test_accuracy"] > 0.9
