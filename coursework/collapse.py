@@ -195,7 +195,7 @@ def remedies(options, part):
             change=with_losses(generated=lambda p: -0.1 * log(p) - 0.9 * log(1 - p))),
         "rates fall (cosine)": dict(arguments=bare, change=schedule(decaying)),
         "rates fall four times": dict(arguments=bare, change=schedule(cyclic)),
-        "mode seeking": dict(arguments=(*bare, "--mode-seeking-weight", "0.15")),
+        "mode seeking": dict(arguments=(*bare, "--mode-seeking-weight", "0.24")),
     }
 
     def measure(training):
