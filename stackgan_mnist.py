@@ -527,7 +527,7 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
                     energy_score(seen, picture_encoder(wanted, training=False))
                     + 2.0 / (3 * SIDE**2 / 4)**0.5 * energy_score(flat(generated), flat(wanted)))
                 objective += settings.colour_weight * energy_score(chosen_colours, colours[:half], 0.5)
-                # Mao et al. 2019, https://arxiv.org/abs/1903.05628; the shape term above keeps strokes from growing bold.
+                # Mao et al. 2019, https://arxiv.org/abs/1903.05628, of pictures as they are drawn
                 sameness = distances(inputs[0]) / (distances(generated) + 1e-2)
                 objective += settings.mode_seeking_weight * tf.reduce_mean(sameness)
             else:
