@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import secrets
 import tempfile
 import zipfile
 from pathlib import Path
@@ -22,13 +23,15 @@ except ImportError:  # on Windows
 def write_whole(path, write):
     """Make the file `path` by `write(partial)` so that it holds its old or its new content, never a part.
 
-    `write` gets a path beside it with the same ending, which is renamed once it is complete.
+    `write` gets a path beside it with the same ending, of its own for every call, which is renamed once it is complete.
     Raises OSError if that fails; `path` is then as it was.
     """
-    partial = path.with_name(f".partial-{path.name}")
+    partial = path.with_name(f".partial-{secrets.token_hex(8)}{path.suffix}")
     try:
-        write(partial)
-        with open(partial, "rb+") as file:
+        with open(partial, "xb") as file:
+            if fcntl:  # whoever removes what killed runs have left must not take it for that
+                lock(file.fileno())
+            write(partial)
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
@@ -49,7 +52,7 @@ def read_npz(path, names=None):
     Nothing in the file is ever executed: arrays that need pickle are refused.
     Raises InputError if the file is missing, damaged, not an npz, lacks a name, or needs pickle.
     """
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{path} is not a file: check the path")
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -76,25 +79,46 @@ def open_folder(path):
         raise InputError(f"cannot write to the folder {path} ({error.strerror}); choose another one") from error
 
 
-def lock_folder(folder):
-    """Lock `folder` and return the file descriptor whose closing, also by the end of the process, frees it.
+def lock(descriptor):
+    """Lock an open file or folder until it is closed, also by the end of the process; return whether that was possible.
 
-    Raises InputError if another process holds the lock.
+    It is not if another process has the lock. A file system without locks, as some on a network, counts as locked.
     """
-    # A folder itself can be locked, so that no file has to be left in it, but not on Windows.
-    descriptor = os.open(folder, os.O_RDONLY) if fcntl else os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
     try:
         if fcntl:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         else:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
     except OSError as error:
-        # Any other error means a file system without locks, as some on a network: a run there is unprotected.
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            os.close(descriptor)
-            raise InputError(f"another run is writing to the folder {folder}; "
-                             "wait until it has ended or choose another folder") from error
+        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
+
+
+def lock_folder(folder):
+    """Lock `folder` and return the file descriptor whose closing, also by the end of the process, frees it.
+
+    Raises InputError if another process holds the lock or the folder cannot be opened.
+    """
+    try:
+        # A folder itself can be locked, so that no file has to be left in it, but not on Windows.
+        descriptor = os.open(folder, os.O_RDONLY) if fcntl else os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise InputError(f"cannot open the folder {folder} ({error.strerror}); choose another one") from error
+    if not lock(descriptor):
+        os.close(descriptor)
+        raise InputError(f"another run is writing to the folder {folder}; "
+                         "wait until it has ended or choose another folder")
     return descriptor
+
+
+def remove_partial_files(folder):
+    """Remove the parts of files that processes have left in `folder` that were killed while they wrote them."""
+    for partial in folder.glob(".partial-*"):
+        with contextlib.suppress(OSError):  # as on Windows while a file is open, so that it needs no lock there
+            with open(partial, "rb") as file:
+                is_left = not fcntl or lock(file.fileno())
+            if is_left:
+                partial.unlink()
 
 
 @contextlib.contextmanager
@@ -110,4 +134,5 @@ def locked_folders(*folders):
             if not any(folder.samefile(other) for other in locked):  # or the run would keep itself out
                 held.callback(os.close, lock_folder(folder))
                 locked.append(folder)
+                remove_partial_files(folder)
         yield

@@ -20,13 +20,18 @@ def wait_until(condition, process):
         time.sleep(0.001)
 
 
-def kill_while_it_exists(path, process):
-    """Kill `process` at a moment at which the file `path` exists, which is short."""
+def partial_checkpoints(folder):
+    """Return the paths of what there is of a checkpoint that is being written, or was."""
+    return list((folder / "outputs").glob(".partial-*.npz"))
+
+
+def kill_within_a_checkpoint(folder, process):
+    """Kill `process` at a moment at which it is writing a checkpoint, which is short."""
     while True:
-        wait_until(path.exists, process)
+        wait_until(lambda: partial_checkpoints(folder), process)
         process.send_signal(signal.SIGSTOP)
         os.waitpid(process.pid, os.WUNTRACED)  # returns once the process really stands still
-        if path.exists():
+        if partial_checkpoints(folder):
             process.kill()
             return
         process.send_signal(signal.SIGCONT)
@@ -47,14 +52,14 @@ def killed_within_a_checkpoint(killed_between_checkpoints, tmp_path_factory):
     """A copy of that folder, resumed and killed again while the next checkpoint was being written."""
     folder = shutil.copytree(killed_between_checkpoints, tmp_path_factory.mktemp("killed_again") / "run")
     with start_script([*COMMAND, "--resume"], folder) as process:
-        kill_while_it_exists(folder / "outputs" / ".partial-checkpoint.npz", process)
+        kill_within_a_checkpoint(folder, process)
     return folder
 
 
 def test_a_run_that_was_killed_has_not_finished(killed_between_checkpoints, killed_within_a_checkpoint):
     for folder in (killed_between_checkpoints, killed_within_a_checkpoint):
         assert not (folder / "outputs" / "generator.keras").exists()
-    assert (killed_within_a_checkpoint / "outputs" / ".partial-checkpoint.npz").exists()
+    assert partial_checkpoints(killed_within_a_checkpoint)
 
 
 def test_killed_twice_and_resumed_a_run_ends_byte_for_byte_as_if_uninterrupted(

@@ -1,4 +1,4 @@
-"""Two runs at once in one folder: the second is refused, until the first is over, however it ends."""
+"""Two runs at once in one folder: the second is refused, until the first is over; two writers of one file."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import signal
 import pytest
 from helpers import SMALL_RUN, assert_refused, contents, start_script
 from mnist_gan.errors import InputError
-from mnist_gan.files import lock_folder, locked_folders
+from mnist_gan.files import lock_folder, locked_folders, write_whole
 
 ENDLESS = (*SMALL_RUN, "--epochs", "999")
 
@@ -51,3 +51,28 @@ def test_a_folder_is_free_again_after_a_run_and_after_a_refusal(tmp_path):
             pass
     with locked_folders(first, second):
         pass
+
+
+def test_two_who_write_one_file_at_once_do_not_mix(tmp_path):
+    path, seen = tmp_path / "file.txt", []
+
+    def write(partial):
+        partial.write_text("first, ")
+        write_whole(path, lambda other: other.write_text("second"))
+        seen.append(path.read_text())
+        with open(partial, "a") as file:
+            file.write("to its end")
+    write_whole(path, write)
+    assert seen == ["second"] and path.read_text() == "first, to its end"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_run_removes_what_a_killed_one_has_left_but_not_what_is_being_written(tmp_path):
+    (tmp_path / ".partial-0.npz").write_bytes(b"left")
+
+    def write(partial):
+        with locked_folders(tmp_path):
+            assert list(tmp_path.iterdir()) == [partial]
+        partial.write_text("whole")
+    write_whole(tmp_path / "file.txt", write)
+    assert contents(tmp_path) == {"file.txt": b"whole"}
