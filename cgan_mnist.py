@@ -12,6 +12,7 @@ Mirza & Osindero 2014, Conditional Generative Adversarial Nets, https://arxiv.or
 
 import argparse
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -21,7 +22,8 @@ from types import SimpleNamespace
 from mnist_gan.averaging import measure_statistics, update_average
 from mnist_gan.checkpoints import finite_values, load_checkpoint, require_checkpoint, restore, save_checkpoint
 from mnist_gan.command_line import (add_file_options, add_repetition_options, digit_string, fraction_below,
-                                    one_line_errors, positive_number, readable_time, run, run_training, whole_number)
+                                    one_line_errors, path_name, positive_number, readable_time, run, run_training,
+                                    whole_number)
 from mnist_gan.diagrams import draw_network
 from mnist_gan.distribution import (compile_step, is_chief, normal_numbers, own_pairs, own_part, replicas,
                                     require_agreement, synchronize)
@@ -283,7 +285,7 @@ def train_epochs(settings, record, x_train, y_train, outputs):
     checkpoint = outputs / "checkpoint.npz"
     epoch, seconds, history = 0, 0.0, np.empty((0, len(HISTORY_COLUMNS)), np.float32)
     if settings.resume:
-        epoch, seconds, history, values = load_checkpoint(checkpoint, record, RESUMED_SETTINGS)
+        epoch, seconds, history, values = load_checkpoint(checkpoint, record, RESUMED_SETTINGS, HISTORY_COLUMNS)
         read_grids(outputs, epoch)  # so that a missing frame of the GIF is refused now, not after the training
     print_settings(record)
     training = build_training(settings, x_train, y_train)
@@ -389,12 +391,13 @@ def draw_discriminator_output(history, epochs, label_smoothing, wrong_label_weig
 def load_generator(path):
     """Load the generator that training wrote to `path`; raise InputError if there is none or it is unusable."""
     remedy = "train first with 'python cgan_mnist.py'"
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise InputError(f"there is no generator {path}; {remedy}")
     return load_network(path, lambda network: (
         len(network.inputs) == 2 and len(network.inputs[0].shape) == 2 and len(network.inputs[1].shape) == 1
         and network.output_shape == (None, SIDE, SIDE, 1)
-        and {"label_embedding", "noise_times_label"} <= {layer.name for layer in network.layers}), remedy)
+        and "noise_times_label" in {layer.name for layer in network.layers}
+        and network.get_layer("label_embedding").input_dim == DIGITS), remedy)
 
 
 def generate(settings):
@@ -454,12 +457,14 @@ def parse_arguments(arguments=None):
     mode.add_argument("--generate", type=digit_string, metavar="DIGITS",
                       help="draw these digits in this order, without training, of whose options only --seed counts")
     drawing = parser.add_argument_group("with --generate")
-    drawing.add_argument("--samples", type=whole_number(1, 100), default=1, metavar="N",
-                         help="rows, each from new noise")
-    drawing.add_argument("--generator", metavar="FILE", help="trained generator; if not given, that in OUTPUT_DIR")
-    settings = parser.parse_args(arguments)
-    if not settings.generate and (settings.generator or settings.samples > 1):
+    drawing.add_argument("--samples", type=whole_number(1, 100), default=argparse.SUPPRESS, metavar="N",
+                         help="rows, each from new noise (default: 1)")
+    drawing.add_argument("--generator", type=path_name, metavar="FILE",
+                         help="trained generator; if not given, that in OUTPUT_DIR")
+    settings = parser.parse_args(arguments, argparse.Namespace(samples=None))
+    if not settings.generate and (settings.generator or settings.samples):
         parser.error("--samples and --generator need --generate DIGITS; without it the script would train")
+    settings.samples = settings.samples or 1
     return settings
 
 

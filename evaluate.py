@@ -10,6 +10,7 @@ figures and pictures of a CGAN, figures and pictures of a StackGAN, tables, comm
 """
 
 import argparse
+import os
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +18,9 @@ from types import SimpleNamespace
 # Before Keras, because the package starts TensorFlow without its messages.
 from cgan_mnist import generate_images, load_generator
 from mnist_gan.classifiers import classify, find_classifier, load_classifier, two_sample_accuracy
-from mnist_gan.command_line import one_line_errors, readable_time, run, whole_number
-from mnist_gan.distances import frechet_distance, nearest, parzen_log_likelihoods, precision_recall, spread
+from mnist_gan.command_line import one_line_errors, path_name, readable_time, run, whole_number
+from mnist_gan.distances import (NEIGHBOURS, frechet_distance, nearest, parzen_log_likelihoods, precision_recall,
+                                 spread)
 from mnist_gan.errors import InputError
 from mnist_gan.files import open_folder, write_json
 from mnist_gan.mnist import DIGITS, PIXELS, SIDE, load_data, scale_images
@@ -188,8 +190,6 @@ def draw_interpolation(generator, seed, steps=11):
 
 # ------------------------------------------------------------------------------- figures of a StackGAN
 
-NEIGHBOURS = 3  # the k of precision and recall
-
 
 def choose_painted_rows(y_train, y_test, samples):
     """Return the rows (samples,) of training and of test images that are painted, as many of each digit in both.
@@ -283,7 +283,7 @@ def look_at_run(networks, scenes, judges, seed):
 
 def score_painted(look, scenes, test_features):
     """Return all figures, a dictionary, of what `look_at` found in `scenes` for one stage, but `fid_over_floor`."""
-    precision, recall = precision_recall(test_features, look.features, NEIGHBOURS)
+    precision, recall = precision_recall(test_features, look.features)
     figures = {f"{name}_{attribute}": share for name in ("seen", "never_seen")
                for attribute, share in shares_right(look.found[name], scenes[name].asked).items()}
     figures |= {f"{name}_{attribute}": ratio for name in ("unsaid", "digit_alone")
@@ -380,8 +380,8 @@ def find_kind(settings):
     if settings.kind or settings.generator or settings.runs:
         return settings.kind or ("cgan" if settings.generator else "stackgan")
     folder = Path(settings.output_dir)
-    cgan = (folder / "generator.keras").is_file()
-    stackgan = any((folder / f"{name}.keras").is_file() for name in NETWORK_FILES)
+    cgan = os.path.isfile(folder / "generator.keras")
+    stackgan = any(os.path.isfile(folder / f"{name}.keras") for name in NETWORK_FILES)
     if cgan and stackgan:
         raise InputError(f"{folder} holds a CGAN and a StackGAN; say --kind cgan or --kind stackgan")
     if not cgan and not stackgan:
@@ -393,6 +393,8 @@ def find_kind(settings):
 def evaluate(settings):
     """Score what `settings` name by `evaluate_cgan` or `evaluate_stackgan`, which also say what this raises."""
     kind = find_kind(settings)
+    if settings.validation and kind == "stackgan":
+        raise InputError("--validation is for a CGAN only, and this is a StackGAN; leave it out")
     plots_dir = PLOTS_DIRS[kind] if settings.plots_dir is None else settings.plots_dir
     (evaluate_cgan if kind == "cgan" else evaluate_stackgan)(settings, plots_dir)
 
@@ -433,7 +435,7 @@ def evaluate_cgan(settings, plots_dir):
         "samples": settings.samples, "samples_per_digit": settings.samples // DIGITS,
         "validation_images": settings.validation,
         "real_training_images": len(real.images), "test_images": len(x_test),
-        "held_out_images_for_sigma": len(real.held_out_pixels), "neighbours_k": 3,
+        "held_out_images_for_sigma": len(real.held_out_pixels), "neighbours_k": NEIGHBOURS,
         "classifier_test_accuracy": accuracy, **columns}
     write_json(outputs / "metrics.json", metrics)
     part = "validation" if settings.validation else "test"
@@ -540,35 +542,33 @@ def parse_arguments(arguments=None):
                     "checkerboard), beside the same figures for real images.", allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter))
     networks = parser.add_mutually_exclusive_group()
-    networks.add_argument("--generator", nargs="+", metavar="FILE",
+    networks.add_argument("--generator", type=path_name, nargs="+", metavar="FILE",
                           help="trained generators of CGANs to score, OUTPUT_DIR/generator.keras if not given; of "
                                "several, the median is printed as well and the pictures show the first")
-    networks.add_argument("--runs", nargs="+", metavar="DIR",
+    networks.add_argument("--runs", type=path_name, nargs="+", metavar="DIR",
                           help="output folders of StackGANs to score, OUTPUT_DIR if not given; of several, the median "
                                "is printed as well, and the pictures show and the files go to the first")
     parser.add_argument("--kind", choices=PLOTS_DIRS, default=argparse.SUPPRESS,
                         help="what to score (default: what is found in the output folder)")
-    parser.add_argument("--data", metavar="FILE",
+    parser.add_argument("--data", type=path_name, metavar="FILE",
                         help="compare with another npz file in Keras's MNIST layout instead of the bundled MNIST")
     parser.add_argument("--samples", type=sample_count, default=10_000, metavar="N",
                         help="images to generate, the same number of each digit (of a StackGAN, for as many sentences "
                              "about test images); few make FID too high")
     parser.add_argument("--validation", type=whole_number(50, 10**9), default=0, metavar="N",
                         help="for choosing settings, of a CGAN only: compare with the last N training images instead "
-                             "of the test images, and with none of them elsewhere; the generators must have been trained "
-                             "without them (--train-size)")
+                             "of the test images, and with none of them elsewhere; the generators must have been "
+                             "trained without them (--train-size)")
     parser.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0,
                         help="start of the random numbers from which the scored images and sentences are generated")
-    parser.add_argument("--output-dir", default="outputs", metavar="DIR",
+    parser.add_argument("--output-dir", type=path_name, default="outputs", metavar="DIR",
                         help="folder of the networks, for metrics.json and for the classifiers")
-    parser.add_argument("--plots-dir", default=argparse.SUPPRESS, metavar="DIR",
+    parser.add_argument("--plots-dir", type=path_name, default=argparse.SUPPRESS, metavar="DIR",
                         help="folder for the pictures (default: plots for a CGAN, plots/stackgan for a StackGAN)")
     # What is found out later has no default that the help could show.
     settings = parser.parse_args(arguments, argparse.Namespace(kind=None, plots_dir=None))
     if settings.kind and (settings.generator if settings.kind == "stackgan" else settings.runs):
         parser.error("--generator is for a CGAN and --runs for StackGANs, not for the other --kind")
-    if settings.validation and (settings.runs or settings.kind == "stackgan"):
-        parser.error("--validation is for a CGAN only")
     if settings.runs and settings.output_dir != parser.get_default("output_dir"):
         parser.error("--runs writes to the first of its folders; leave out --output-dir")
     return settings

@@ -24,12 +24,14 @@ from types import SimpleNamespace
 from cgan_mnist import RESUMED_SETTINGS
 from coursework import collapse, convolutions, fid, labels, noise, runs, stackgan, training
 from coursework.report import with_numbers
-from mnist_gan.command_line import one_line_errors, readable_time, run
+from mnist_gan.command_line import one_line_errors, path_name, readable_time, run
 from mnist_gan.errors import InputError
 from mnist_gan.files import open_folder, write_json, write_whole
-from mnist_gan.mnist import load_data
+from mnist_gan.mnist import DIGITS, load_data
 from mnist_gan.pictures import save_figure
 from mnist_gan.settings import record_settings, versions
+
+import numpy as np
 
 # In the order of the report.
 EXPERIMENTS = {experiment.__name__: experiment for experiment in (
@@ -45,7 +47,8 @@ EXPERIMENTS = {experiment.__name__: experiment for experiment in (
     fid.fid_sample_size, fid.fid_degradations, fid.fid_networks, fid.fid_moments,
 )}
 ROOT = Path(__file__).resolve().parent
-COMMITTED = ROOT / "outputs" / "experiments"
+OUTPUTS = Path("outputs", "experiments")  # the default folder for the numbers, in the user's working directory
+COMMITTED = ROOT / OUTPUTS
 REPORTS = ("REPORT.md", "REPORT.fa.md")
 QUICK_TRAINING_IMAGES, QUICK_TEST_IMAGES = 2000, 1000
 
@@ -79,7 +82,9 @@ def open_parts(path, settings):
             begun = time.perf_counter()
             print(f"  {name}:", end=" ", flush=True)
             finished[name] = compute()
-            write_json(path, {"settings": settings, "seconds": seconds(), "parts": finished})
+            # With NaN for what is no number, so that a part is the same whether it was computed now or before.
+            kept = json.dumps({"settings": settings, "seconds": seconds(), "parts": finished})
+            write_whole(path, lambda partial: partial.write_text(kept))
             took = time.perf_counter() - begun
             print(f"{readable_time(took)}" + (f", about {readable_time(left * took)} left" if left else ""), flush=True)
         return finished[name]
@@ -116,11 +121,14 @@ def run_experiments(settings):
     if min(len(x_train) / QUICK_TRAINING_IMAGES, len(x_test) / QUICK_TEST_IMAGES) < 1:
         raise InputError(f"--data {settings.data}: at least {QUICK_TRAINING_IMAGES} training and {QUICK_TEST_IMAGES} "
                          "test images are needed")
+    if min(np.bincount(labels, minlength=DIGITS).min() for labels in (y_train[-runs.QUICK_SAMPLES:], y_test)) < 5:
+        raise InputError(f"--data {settings.data}: at least 5 of every digit are needed in the test images and in the "
+                         f"last {runs.QUICK_SAMPLES} training images")
     outputs, plots = open_folder(settings.output_dir), open_folder(settings.plots_dir)
     options = SimpleNamespace(quick=settings.quick, seeds=(0,) if settings.quick else (0, 1, 2),
                               data=(x_train, y_train, x_test, y_test), networks=outputs,
-                              # Of the full data, evaluate.py's own classifier is used if the folders are the default.
-                              classifiers=outputs if settings.quick else outputs.parent)
+                              # In the default folder, evaluate.py's own classifier of the full data is used.
+                              classifiers=outputs.parent if outputs == OUTPUTS and not settings.quick else outputs)
     short = record_settings(runs.short_settings(options, 0), x_train, y_train)
     record = {"quick": settings.quick, "data": settings.data or "bundled MNIST", "data_crc32": short["data_crc32"],
               "short_training": {name: short[name] for name in RESUMED_SETTINGS if name not in ("seed", "data_crc32")}}
@@ -148,13 +156,15 @@ def parse_arguments(arguments=None):
                         help="write the numbers of outputs/experiments into REPORT.md and REPORT.fa.md")
     parser.add_argument("--quick", action="store_true",
                         help="try the experiments, each in a minute or two: few images, hardly any training, one seed")
-    parser.add_argument("--data", metavar="FILE",
+    parser.add_argument("--data", type=path_name, metavar="FILE",
                         help="use another npz file in Keras's MNIST layout instead of the bundled MNIST")
-    parser.add_argument("--output-dir", metavar="DIR",
+    parser.add_argument("--output-dir", type=path_name, metavar="DIR",
                         help="folder for the numbers (default: outputs/experiments, with --quick runs/quick)")
-    parser.add_argument("--plots-dir", metavar="DIR",
+    parser.add_argument("--plots-dir", type=path_name, metavar="DIR",
                         help="folder for the figures (default: plots/experiments, with --quick runs/quick)")
     settings = parser.parse_args(arguments)
+    settings.output_dir = settings.output_dir or ("runs/quick" if settings.quick else OUTPUTS)
+    settings.plots_dir = settings.plots_dir or ("runs/quick" if settings.quick else "plots/experiments")
     unknown = [name for name in settings.names if name not in EXPERIMENTS and name != "all"]
     if unknown:
         near = difflib.get_close_matches(unknown[0], EXPERIMENTS, 1)
@@ -162,8 +172,6 @@ def parse_arguments(arguments=None):
         parser.error(f"there is no experiment '{unknown[0]}'{meant} --list names them")
     if not settings.names and not settings.list and not settings.update_reports:
         parser.error("name an experiment of --list, or 'all'")
-    settings.output_dir = settings.output_dir or ("runs/quick" if settings.quick else "outputs/experiments")
-    settings.plots_dir = settings.plots_dir or ("runs/quick" if settings.quick else "plots/experiments")
     return settings
 
 

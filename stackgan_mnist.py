@@ -13,6 +13,7 @@ https://arxiv.org/abs/1612.03242
 
 import argparse
 import math
+import os
 import sys
 import textwrap
 import time
@@ -23,7 +24,7 @@ from types import SimpleNamespace
 from mnist_gan.averaging import measure_statistics, update_average
 from mnist_gan.checkpoints import finite_values, load_checkpoint, require_checkpoint, restore, save_checkpoint
 from mnist_gan.command_line import (add_file_options, add_repetition_options, checked, fraction_below, one_line_errors,
-                                    positive_number, readable_time, run, run_training, whole_number)
+                                    path_name, positive_number, readable_time, run, run_training, whole_number)
 from mnist_gan.diagrams import draw_graph
 from mnist_gan.distribution import (compile_step, is_chief, normal_numbers, own_pairs, own_part, replicas,
                                     require_agreement, synchronize)
@@ -431,7 +432,7 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
     half = size // 2
 
     def generator_inputs(sentence, normal):
-        """Return a generator's inputs, drawn from the streams 0 to 3, and Stage I's colours, (n, 6), for Stage II."""
+        """Return a generator's inputs, drawn from the streams 0 to 2, and Stage I's colours, (n, 6), for Stage II."""
         size = sentence.shape[0]
         noise, epsilon = normal(0, size, settings.latent_dim), normal(1, size, CONDITION_DIM)
         if stage == 1:
@@ -609,7 +610,7 @@ def train_epochs(settings, record, images, digits, outputs):
     checkpoint = outputs / "checkpoint.npz"
     epoch, seconds, history = 0, 0.0, np.empty((0, len(HISTORY_COLUMNS)), np.float32)
     if settings.resume:
-        epoch, seconds, history, values = load_checkpoint(checkpoint, record, RESUMED_SETTINGS)
+        epoch, seconds, history, values = load_checkpoint(checkpoint, record, RESUMED_SETTINGS, HISTORY_COLUMNS)
         read_grids(outputs, epoch, "RGB", first=0)  # a missing frame of the GIF is refused now, not after the training
     print_settings(record)
     training = build_training(settings, images, digits)
@@ -705,6 +706,9 @@ def train(settings):
     outputs, plots = Path(settings.output_dir), Path(settings.plots_dir)
     if settings.resume:
         require_checkpoint(outputs / "checkpoint.npz")
+    if settings.epochs * batches_per_epoch(settings) > FAR_STEP:
+        raise InputError(f"--batch-size {settings.batch_size}: that makes more than {FAR_STEP:,} batches, "
+                         "for which there are no random numbers; give larger batches or fewer epochs")
     require_agreement(record, settings.resume and outputs / "checkpoint.npz")
     with locked_folders(*(outputs, plots) if is_chief() else ()):
         training, history, seconds = train_epochs(settings, record, images, digits, outputs)
@@ -828,12 +832,13 @@ def load_networks(folder):
     loaded, remedy = [], "train first with 'python stackgan_mnist.py'"
     for name, shapes in NETWORK_FILES.items():
         path = Path(folder) / f"{name}.keras"
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise InputError(f"there is no network {path}; {remedy}")
 
         def accepts(network, name=name, shapes=shapes):
             found = [tuple(value.shape[1:]) for value in network.inputs]
-            return network.name == name and len(found) == len(shapes) and all(
+            words = {layer.input_dim for layer in network.layers if isinstance(layer, layers.Embedding)}
+            return network.name == name and words <= {len(VOCABULARY) + 1} and len(found) == len(shapes) and all(
                 shape == wanted or wanted == (None,) and len(shape) == 1
                 for shape, wanted in zip(found, shapes, strict=True))
         loaded.append(load_network(path, accepts, remedy))
@@ -886,9 +891,11 @@ def draw_file(settings):
         except InputError as error:
             raise InputError(f"--sentences {settings.sentences}, line {number}: {error}") from error
     path = Path(settings.arrays)
-    if path.suffix != ".npz" or not path.parent.is_dir():
-        raise InputError(f"--arrays {path}: give a file that ends with .npz in a folder that exists")
-    rough, fine = draw_pictures(load_networks(settings.output_dir), lines, settings.samples, settings.seed)
+    if path.suffix != ".npz" or os.path.isdir(path):
+        raise InputError(f"--arrays {path}: give a file that ends with .npz")
+    networks = load_networks(settings.output_dir)
+    open_folder(path.parent)  # before the drawing, which takes its time
+    rough, fine = draw_pictures(networks, lines, settings.samples, settings.seed)
     write_whole(path, lambda partial: np.savez(partial, stage1=rough, stage2=fine, sentences=np.array(lines)))
     print(f"{path}: {len(lines)} sentences, {settings.samples} of each: stage1 {rough.shape}, stage2 {fine.shape}")
 
@@ -917,8 +924,8 @@ def parse_arguments(arguments=None):
     training.add_argument("--wrong-sentence-weight", type=fraction_below(1), default=0.5,
                           help="share of real pictures with a wrong sentence in what the discriminators learn to "
                                "reject, the rest being generated")
-    training.add_argument("--hard-share", type=checked(float, lambda value: 0 <= value <= 1, "from 0 to 1"), default=0.5,
-                          help="share of the wrong sentences that are wrong about one attribute only")
+    training.add_argument("--hard-share", type=checked(float, lambda value: 0 <= value <= 1, "from 0 to 1"),
+                          default=0.5, help="share of the wrong sentences that are wrong about one attribute only")
     training.add_argument("--kl-weight", type=fraction_below(100), default=0.1,
                           help="weight of the KL divergence of the conditions from the standard normal distribution")
     training.add_argument("--condition-noise", type=fraction_below(10), default=1.0,
@@ -950,18 +957,20 @@ def parse_arguments(arguments=None):
     mode.add_argument("--generate", nargs="+", metavar="SENTENCE",
                       help="draw these English or Persian sentences with the trained networks in the output folder")
     mode.add_argument("--walk", nargs=2, metavar=("FROM", "TO"), help="draw the way from one sentence to another")
-    mode.add_argument("--sentences", metavar="FILE", help="draw every line of a UTF-8 text file; needs --arrays")
+    mode.add_argument("--sentences", type=path_name, metavar="FILE",
+                      help="draw every line of a UTF-8 text file; needs --arrays")
     drawing = parser.add_argument_group("with --generate or --sentences")
-    drawing.add_argument("--samples", type=whole_number(1, 100), default=8, metavar="N",
-                         help="pictures of each sentence, each from other noise")
-    drawing.add_argument("--arrays", metavar="OUT.npz",
+    drawing.add_argument("--samples", type=whole_number(1, 100), default=argparse.SUPPRESS, metavar="N",
+                         help="pictures of each sentence, each from other noise (default: 8)")
+    drawing.add_argument("--arrays", type=path_name, metavar="OUT.npz",
                          help="file for the pictures of --sentences: float32 arrays stage1 (lines, N, 14, 14, 3) and "
                               "stage2 (lines, N, 28, 28, 3) in [-1, 1], and sentences")
-    settings = parser.parse_args(arguments)
+    settings = parser.parse_args(arguments, argparse.Namespace(samples=None))
     if bool(settings.sentences) != bool(settings.arrays):
         parser.error("--sentences FILE and --arrays OUT.npz need each other")
-    if settings.samples != parser.get_default("samples") and not (settings.generate or settings.sentences):
-        parser.error("--samples needs --generate or --sentences; without them the script would train")
+    if settings.samples and not (settings.generate or settings.sentences):
+        parser.error("--samples needs --generate or --sentences")
+    settings.samples = settings.samples or 8
     return settings
 
 

@@ -5,6 +5,8 @@ and has no place for the settings and the history that belong to it.
 """
 
 import json
+import math
+import os
 
 import numpy as np
 
@@ -33,15 +35,15 @@ def save_checkpoint(path, settings, epoch, seconds, history, values):
 
 def require_checkpoint(path):
     """Raise InputError if there is no checkpoint at `path`; to be called before a folder is made for the run."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"--resume: there is no checkpoint {path}; train without --resume first")
 
 
-def load_checkpoint(path, settings, decisive):
+def load_checkpoint(path, settings, decisive, columns):
     """Read the checkpoint at `path` for a run with `settings` (a dictionary).
 
-    `decisive` names the settings that must be those of the run that left the checkpoint.
-    Returns (epoch, seconds, history, values) as they were given to `save_checkpoint`.
+    `decisive` names the settings that must be those of the run that left the checkpoint, `columns` those of its
+    history. Returns (epoch, seconds, history, values) as they were given to `save_checkpoint`.
     Raises InputError if it is missing or damaged, or if it was made with other settings.
     """
     arrays = read_npz(path)
@@ -49,8 +51,12 @@ def load_checkpoint(path, settings, decisive):
         saved, history = json.loads(str(arrays.pop("settings"))), arrays.pop("history")
         epoch, seconds = int(arrays.pop("epoch")), float(arrays.pop("seconds"))
         differing = [name for name in decisive if saved[name] != settings[name]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"--resume: {path} is no checkpoint of this script; train without --resume") from error
+        batches = math.ceil(saved["train_size"] / saved["batch_size"])
+        fits = epoch >= 0 and math.isfinite(seconds) and history.shape == (epoch * batches, len(columns))
+    except (KeyError, TypeError, ValueError, ArithmeticError):
+        fits = False
+    if not fits:
+        raise InputError(f"--resume: {path} is no checkpoint of this script; train without --resume")
     if differing:
         raise InputError(f"--resume: {path} was made with other settings ("
                          + ", ".join(f"{name}: {saved[name]} there, {settings[name]} here" for name in differing)

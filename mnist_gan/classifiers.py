@@ -1,6 +1,7 @@
 """Classifiers of gray and of painted digits, in whose features images are compared: trained once, kept in a file."""
 
 import functools
+import os
 import sys
 from pathlib import Path
 
@@ -137,7 +138,7 @@ def find_classifier(folder, kind, x_train, y_train):
     Raises InputError if the file is damaged or something else.
     """
     path = Path(folder) / f"{kind}.keras"
-    if path.is_file():
+    if os.path.isfile(path):
         classifier = load_network(path, lambda network: network.name.startswith(f"{kind}_"),
                                   "delete it and it is trained again")
         if classifier.name == classifier_name(kind, x_train, y_train):

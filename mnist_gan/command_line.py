@@ -2,7 +2,7 @@
 
 import argparse
 import contextlib
-import math
+import os
 import shlex
 import sys
 import time
@@ -29,7 +29,11 @@ def whole_number(low, high):
     return checked(int, lambda value: low <= value <= high, f"a whole number from {low} to {high}")
 
 
-positive_number = checked(float, lambda value: 0 < value < math.inf, "a positive finite number")
+# Outside, single precision has no room for their products.
+positive_number = checked(float, lambda value: 1e-30 <= value <= 1e30, "a number from 1e-30 to 1e30")
+
+# Without the empty text, which a shell makes of a variable that is not set.
+path_name = checked(str, bool, "a path")
 
 
 def fraction_below(limit):
@@ -46,8 +50,13 @@ def digit_string(text):
 
 def one_line_errors(parser):
     """Let an argparse `parser` answer bad input with one line on stderr and exit status 2."""
-    parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {message} (see --help)\n")
+    parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {one_line(message)} (see --help)\n")
     return parser
+
+
+def one_line(message):
+    """Return `message` as one line, whatever is in the names of files that it gives."""
+    return " ".join(message.split("\n")).rstrip()
 
 
 def run(work, advice=lambda: ""):
@@ -56,6 +65,7 @@ def run(work, advice=lambda: ""):
     `advice()` is what to do when the work stopped half-way.
     """
     tf.config.experimental.enable_op_determinism()  # a GPU repeats bit for bit only with it
+    sys.stdout.reconfigure(errors="backslashreplace")  # a path or a sentence may have what the terminal has not
     try:
         work()
         return 0
@@ -68,7 +78,7 @@ def run(work, advice=lambda: ""):
         status, message = 1, f"stopped: {error}. {advice()}"
     except KeyboardInterrupt:
         status, message = 130, f"interrupted. {advice()}"
-    print(f"{Path(sys.argv[0]).name}: {message.rstrip()}", file=sys.stderr)
+    print(f"{Path(sys.argv[0]).name}: {one_line(message)}", file=sys.stderr)
     return status
 
 
@@ -92,11 +102,11 @@ def add_repetition_options(group):
 def add_file_options(parser, output_dir, plots_dir):
     """Add to an argparse `parser` the options of a training script for its files, with these default folders."""
     files = parser.add_argument_group("files")
-    files.add_argument("--data", metavar="FILE",
+    files.add_argument("--data", type=path_name, metavar="FILE",
                        help="train on another npz file in Keras's MNIST layout instead of the bundled MNIST")
-    files.add_argument("--output-dir", default=output_dir, metavar="DIR",
+    files.add_argument("--output-dir", type=path_name, default=output_dir, metavar="DIR",
                        help="folder for grids, GIF, history, generator and checkpoint")
-    files.add_argument("--plots-dir", default=plots_dir, metavar="DIR",
+    files.add_argument("--plots-dir", type=path_name, default=plots_dir, metavar="DIR",
                        help="folder for the curves and the diagrams of the networks")
 
 
@@ -105,7 +115,7 @@ def run_training(train, settings):
     checkpoint, started = Path(settings.output_dir) / "checkpoint.npz", time.time()
 
     def advice():
-        if checkpoint.is_file() and (settings.resume or checkpoint.stat().st_mtime >= started):
+        if os.path.isfile(checkpoint) and (settings.resume or checkpoint.stat().st_mtime >= started):
             words = [word for word in sys.argv if word != "--resume"]
             return "Continue after the last finished epoch with: " + shlex.join(["python", *words, "--resume"])
         return "No epoch is finished yet, start again."

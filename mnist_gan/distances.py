@@ -2,6 +2,8 @@
 
 import numpy as np
 
+NEIGHBOURS = 3  # the k of precision and recall
+
 
 def squared_distances(a, b):
     """Return the squared Euclidean distances (n, m) between the rows of a (n, d) and of b (m, d)."""
@@ -29,7 +31,7 @@ def frechet_distance(a, b):
             - 2 * np.sqrt(np.maximum(product, 0)).sum())
 
 
-def neighbour_radii(features, k=3):
+def neighbour_radii(features, k=NEIGHBOURS):
     """Return the squared distance of each of the features (n, d) to its k-th nearest other one, (n,)."""
     return np.concatenate([np.partition(squared_distances(block, features), k, axis=1)[:, k]
                            for block in blocks(features)])  # position 0 is the feature itself
@@ -40,7 +42,7 @@ def share_inside(points, centers, radii):
     return np.concatenate([(squared_distances(block, centers) <= radii).any(1) for block in blocks(points)]).mean()
 
 
-def precision_recall(real, generated, k=3):
+def precision_recall(real, generated, k=NEIGHBOURS):
     """Return the precision and recall of generated features (m, d) against real ones (n, d), each in [0, 1].
 
     Precision is the share of generated features within the k-nearest-neighbour balls of the real

@@ -25,8 +25,9 @@ def check_cluster(text):
         index = task["index"]
         ports = [int(address.rsplit(":", 1)[1]) for address in workers]
         fits = (list(config["cluster"]) == ["worker"] and task["type"] == "worker" and type(index) is int
+                and isinstance(workers, list) and config.get("rpc_layer", "grpc") == "grpc"
                 and 0 <= index < len(workers) == len(set(workers)) and all(0 < port < 2**16 for port in ports))
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         fits = False
     if not fits:
         raise InputError(f"TF_CONFIG does not describe a cluster and a place in it; give {TF_CONFIG_EXAMPLE}")

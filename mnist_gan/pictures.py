@@ -55,7 +55,7 @@ def grid_path(outputs, epoch):
 def read_grids(outputs, epochs, mode="L", first=1):
     """Read the grids of epochs `first` to `epochs` as uint8 (height, width) in gray, (height, width, 3) for mode "RGB".
 
-    Raises InputError if one is missing or damaged.
+    Raises InputError if one is missing or damaged, or if they are not of one size.
     """
     grids = []
     for epoch in range(first, epochs + 1):
@@ -65,6 +65,9 @@ def read_grids(outputs, epochs, mode="L", first=1):
         except Exception as error:  # Pillow fails in many ways on a damaged file
             raise InputError(f"--resume: {path}, a frame of the GIF, is missing or damaged; "
                              "train without --resume") from error
+        if grids[-1].shape != grids[0].shape:
+            raise InputError(f"--resume: {path}, a frame of the GIF, has another size than the first; "
+                             "train without --resume")
     return grids
 
 

@@ -3,10 +3,12 @@
 import json
 import zipfile
 
+import imageio.v3 as iio
 import keras
 import numpy as np
 import pytest
-from helpers import EPOCHS, SMALL_RUN, assert_refused, bundled_arrays, contents
+from cgan_mnist import RESUMED_SETTINGS, build_generator
+from helpers import BATCHES, EPOCHS, SMALL_RUN, assert_refused, bundled_arrays, contents
 
 RESUME = [*SMALL_RUN, "--epochs", str(EPOCHS), "--resume"]
 
@@ -121,13 +123,32 @@ def test_resume_from_a_damaged_or_foreign_checkpoint_is_refused(forked_script, c
     assert_refused(forked_script(RESUME, copy_of_finished_run), copy_of_finished_run, before, "checkpoint.npz")
 
 
-@pytest.mark.parametrize("option, value", [
+@pytest.mark.parametrize("changed", [
+    {"epoch": np.inf}, {"epoch": -5}, {"seconds": np.nan}, {"history": np.zeros((EPOCHS * BATCHES, 5), np.float32)},
+    {"history": np.zeros((EPOCHS * BATCHES - 1, 6), np.float32)}, {"settings": "[]"}])
+def test_resume_from_a_checkpoint_with_impossible_values_is_refused(forked_script, copy_of_finished_run, changed):
+    path = copy_of_finished_run / "outputs" / "checkpoint.npz"
+    with np.load(path) as archive:
+        arrays = {**archive, **changed}
+    np.savez(path, **arrays)
+    before = contents(copy_of_finished_run)
+    assert_refused(forked_script(RESUME, copy_of_finished_run), copy_of_finished_run, before, "checkpoint.npz")
+
+
+OTHER_SETTINGS = [
     ("--batch-size", "32"), ("--latent-dim", "50"), ("--generator-learning-rate", "0.0123"),
     ("--discriminator-learning-rate", "0.0123"), ("--dropout", "0.123"), ("--label-smoothing", "0.123"),
     ("--discriminator-units", "256"), ("--discriminator-embedding-mean", "0.123"), ("--wrong-label-weight", "0.123"),
     ("--mode-seeking-weight", "0.123"), ("--total-variation-weight", "0.123"), ("--settle-after", "5"),
     ("--embedding-range", "0.123"), ("--smoothing", "0"), ("--averaging-decay", "0.123"), ("--seed", "7"),
-    ("--train-size", "200")])
+    ("--gray-stretch", "0.123"), ("--train-size", "200")]
+
+
+def test_every_setting_that_must_not_change_is_tried():
+    assert {option[2:].replace("-", "_") for option, _ in OTHER_SETTINGS} | {"data_crc32"} == set(RESUMED_SETTINGS)
+
+
+@pytest.mark.parametrize("option, value", OTHER_SETTINGS)
 def test_resume_with_another_setting_is_refused_and_names_it(forked_script, finished_run, option, value):
     before = contents(finished_run)
     result = forked_script([*RESUME, option, value], finished_run)
@@ -149,7 +170,11 @@ def test_resume_with_fewer_epochs_than_finished_is_refused(forked_script, finish
     assert_refused(result, finished_run, before, "--epochs 3")
 
 
-@pytest.mark.parametrize("damage", [lambda path: path.unlink(), truncate, write_text])
+def halve(path):
+    iio.imwrite(path, iio.imread(path)[::2, ::2])
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), truncate, write_text, halve])
 def test_resume_without_one_of_the_grids_is_refused(forked_script, copy_of_finished_run, damage):
     damage(copy_of_finished_run / "outputs" / "epoch_002.png")
     before = contents(copy_of_finished_run)
@@ -183,7 +208,14 @@ def two_inputs_without_labels():
     return keras.Model([noise, more], keras.layers.Reshape((28, 28, 1))(x))
 
 
-@pytest.mark.parametrize("build", [classifier, two_inputs_without_labels])
+def five_digits():
+    """Return a generator that knows the digits 0 to 4 only."""
+    config = build_generator().get_config()
+    next(layer for layer in config["layers"] if layer["name"] == "label_embedding")["config"]["input_dim"] = 5
+    return keras.Model.from_config(config)
+
+
+@pytest.mark.parametrize("build", [classifier, two_inputs_without_labels, five_digits])
 def test_generate_with_another_network_is_refused(forked_script, tmp_path, build):
     build().save(tmp_path / "other.keras")
     before = contents(tmp_path)
@@ -204,7 +236,8 @@ def test_code_within_a_generator_file_is_never_executed(forked_script, tmp_path,
     assert_refused(forked_script(["--generate", "3", "--generator", name], tmp_path), tmp_path, before, name)
 
 
-def test_code_within_an_otherwise_usable_generator_is_never_executed(forked_script, finished_run, tmp_path, monkeypatch):
+def test_code_within_an_otherwise_usable_generator_is_never_executed(
+        forked_script, finished_run, tmp_path, monkeypatch):
     generator = keras.models.load_model(finished_run / "outputs" / "generator.keras")
     hostile = keras.layers.Lambda(lambda x: [open("executed", "w").close(), x][1], output_shape=(28, 28, 1))
     monkeypatch.chdir(tmp_path)  # building the network may execute it once, here

@@ -18,11 +18,13 @@ BAD_VALUES = [
     ("--total-variation-weight", "100"), ("--total-variation-weight", "-0.1"), ("--total-variation-weight", "nan"),
     ("--settle-after", "-1"), ("--settle-after", "0.5"),
     ("--embedding-range", "0"), ("--embedding-range", "inf"), ("--embedding-range", "wide"),
+    ("--embedding-range", "1e39"),  # too large for single precision
     ("--averaging-decay", "1"), ("--averaging-decay", "-0.1"), ("--averaging-decay", "nan"),
     ("--seed", "-1"), ("--seed", "2147483648"), ("--seed", "0.5"),
     ("--train-size", "1"), ("--train-size", "60001"), ("--train-size", "all"),
     ("--samples", "0"), ("--samples", "few"),
     ("--generate", ""), ("--generate", "three"), ("--generate", "3 1"), ("--generate", "-3"), ("--generate", "٣"),
+    ("--generator", ""), ("--data", ""), ("--output-dir", ""), ("--plots-dir", ""),  # of a variable that is not set
 ]
 
 
@@ -39,7 +41,7 @@ TINY = ("--train-size", "64", "--batch-size", "64", "--epochs", "1")  # should i
     (["--epoch", "3"], "--epoch"),  # no guessing at what an abbreviation means
     (["--momentum", "0.9"], "--momentum"), (["train"], "train"), (["--epochs"], "--epochs"),
     (["--resume", "--generate", "3"], "--generate"),
-    ([*TINY, "--samples", "4"], "--generate"), ([*TINY, "--generator", "my.keras"], "--generate"),
+    ([*TINY, "--samples", "4"], "--generate"), ([*TINY, "--samples", "1"], "--generate"), ([*TINY, "--generator", "my.keras"], "--generate"),
     (["--train-size", "100", "--batch-size", "128"], "--batch-size 128")])
 def test_a_command_line_that_makes_no_sense_is_refused(forked_script, tmp_path, arguments, word):
     assert_refused(forked_script(arguments, tmp_path), tmp_path, {}, word)
@@ -50,6 +52,16 @@ def test_a_command_line_that_makes_no_sense_is_refused(forked_script, tmp_path, 
 def test_each_kind_of_refusal_is_one_line_for_a_process_started_from_nothing(tmp_path, arguments, word):
     # The other tests of bad input share the import of TensorFlow, this one has all that it might print too.
     assert_refused(run_script(arguments, tmp_path), tmp_path, {}, word)
+
+
+NAME_TOO_LONG = "x" * 300  # for any file system
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--data", NAME_TOO_LONG], ["--data", "two\nlines.npz"], ["--output-dir", NAME_TOO_LONG],
+    ["--resume", "--output-dir", NAME_TOO_LONG], ["--generate", "3", "--generator", NAME_TOO_LONG]])
+def test_a_path_that_cannot_be_is_refused(forked_script, tmp_path, arguments):
+    assert_refused(forked_script(arguments, tmp_path), tmp_path, {}, arguments[-1].split("\n")[0])
 
 
 @pytest.mark.parametrize("option", ["--output-dir", "--plots-dir"])
@@ -63,8 +75,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(forked_script, tmp_path, 
 def test_help_tells_every_option_and_its_default(forked_script, tmp_path):
     status, stdout, stderr = forked_script(["--help"], tmp_path)
     assert (status, stderr) == (0, "")
-    for option in {option for option, _ in BAD_VALUES} | {"--data", "--output-dir", "--plots-dir", "--resume",
-                                                          "--generator"}:
+    for option in {option for option, _ in BAD_VALUES} | {"--resume"}:
         assert option in stdout
     assert "default" in stdout
     assert contents(tmp_path) == {}

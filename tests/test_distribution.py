@@ -103,7 +103,9 @@ def test_workers_with_different_settings_are_refused_before_training(start_worke
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"cluster": {}}', cluster([12345, 12346], 2), cluster([12345, 12345], 0),
-                                  cluster(["x", 12346], 0),
+                                  cluster(["x", 12346], 0), '{"cluster": ' * 10**5,
+                                  '{"cluster": {"worker": {"0": "a:1"}}, "task": {"type": "worker", "index": 0}}',
+                                  cluster([12345, 12346], 0)[:-1] + ', "rpc_layer": "none"}',
                                   cluster([12345, 12346], 0).replace('"worker":', '"ps":')])
 def test_a_cluster_that_is_none_is_refused(text):
     with pytest.raises(InputError, match="TF_CONFIG does not describe a cluster"):

@@ -30,6 +30,14 @@ def test_generate_writes_one_picture_and_does_not_train(trained):
     assert after == before
 
 
+def test_a_path_that_the_terminal_cannot_show_is_drawn_to_all_the_same(trained, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    (trained / "outputs").rename(trained / "خروجی")
+    status, stdout, stderr = run_script(["--generate", "3", "--output-dir", "خروجی"], trained)
+    assert (status, stderr) == (0, "") and "generated.png" in stdout
+    assert (trained / "خروجی" / "generated.png").is_file()
+
+
 def test_the_picture_has_a_column_per_digit_and_a_row_per_sample(forked_script, trained):
     shapes = {}
     for digits, samples in (("31415", 4), ("3141592653", 4), ("31415", 8)):

@@ -141,9 +141,12 @@ def test_a_walk_goes_from_one_sentence_to_the_other(forked_script, copy_of_run):
     (["--sentences", "empty.txt", "--arrays", "out.npz"], "empty"),
     (["--sentences", "latin.txt", "--arrays", "out.npz"], "UTF-8"),
     (["--sentences", "lines.txt", "--arrays", "out.npz"], "line 2"),
-    (["--sentences", "good.txt", "--arrays", "none/out.npz"], "none/out.npz"),
+    (["--sentences", "good.txt", "--arrays", "/dev/null/out.npz"], "/dev/null"),
+    (["--sentences", "", "--arrays", ""], "--sentences"),
     (["--sentences", "good.txt", "--arrays", "out.txt"], "out.txt"),
     (["--generate", "a two", "--samples", "0"], "--samples"), (["--samples", "3"], "--generate"),
+    (["--samples", "8"], "--generate"), (["--walk", "a two", "a three", "--samples", "5"], "--samples needs"),
+    (["--batch-size", "4", "--stage1-epochs", "499", "--stage2-epochs", "499"], "--batch-size 4"),
     (["--batch-size", "3"], "--batch-size"), (["--batch-size", "300", "--train-size", "256"], "--batch-size"),
     (["--kl-weight", "-1"], "--kl-weight"), (["--upsampling", "bilinear"], "--upsampling"),
     (["--generator-learning-rate", "nan"], "--generator-learning-rate"),
@@ -176,6 +179,15 @@ def test_networks_that_cannot_be_used_are_refused(forked_script, copy_of_run, na
     before = contents(copy_of_run)
     assert_refused(forked_script(["--generate", "a two"], copy_of_run, STACKGAN), copy_of_run, before, f"{name}.keras",
                    script=STACKGAN)
+
+
+def test_a_text_encoder_of_other_words_is_refused(forked_script, copy_of_run):
+    config = stackgan_mnist.build_text_encoder().get_config()
+    next(layer for layer in config["layers"] if layer["class_name"] == "Embedding")["config"]["input_dim"] += 1
+    keras.Model.from_config(config).save(copy_of_run / OUTPUTS / "text_encoder.keras")
+    before = contents(copy_of_run)
+    assert_refused(forked_script(["--generate", "a two"], copy_of_run, STACKGAN), copy_of_run, before,
+                   "text_encoder.keras", script=STACKGAN)
 
 
 def test_a_cgan_checkpoint_is_refused(forked_script, finished_run, copy_of_run):
