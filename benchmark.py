@@ -27,11 +27,13 @@ from types import SimpleNamespace
 # Before Keras, because the package starts TensorFlow without its messages.
 import cgan_mnist as cgan
 import stackgan_mnist as stackgan
-from mnist_gan.command_line import checked, one_line_errors, positive_number, readable_time, run, whole_number
+from mnist_gan.command_line import (checked, one_line_errors, path_name, positive_number, readable_time, run,
+                                    whole_number)
 from mnist_gan.distribution import replicas, spread
 from mnist_gan.errors import InputError
 from mnist_gan.files import open_folder, write_json
 from mnist_gan.mnist import DIGITS, PIXELS, SIDE, load_data
+from mnist_gan.networks import multiply_adds
 from mnist_gan.painting import PALETTE
 from mnist_gan.pictures import save_figure
 from mnist_gan.scaling import draw_scaling, fit_compute, reduction_seconds, speed_up, worthwhile_rows
@@ -47,12 +49,6 @@ try:
     import torch
 except ImportError:
     torch = None
-
-
-def multiply_adds(network):
-    """Return the multiply-adds of all matrix products of one example's way through the network."""
-    return sum(layer.kernel.shape[0] * layer.kernel.shape[1]
-               for layer in network.layers if isinstance(layer, layers.Dense))
 
 
 def step_multiply_adds(generator, discriminator, batch_size, wrong_labels):
@@ -806,9 +802,10 @@ def parse_arguments(arguments=None):
     parser.add_argument("--latency", type=checked(float, lambda value: 0 <= value < 1e6, "from 0 to 10^6"),
                         metavar="MICROSECONDS",
                         help="with --workers, time of a message there; as measured between the processes if not given")
-    parser.add_argument("--output-dir", default="outputs", metavar="DIR",
+    parser.add_argument("--output-dir", type=path_name, default="outputs", metavar="DIR",
                         help="folder for the figures as JSON, whose name says what was measured")
-    parser.add_argument("--plots-dir", default="plots", metavar="DIR", help="with --workers, folder for scaling.png")
+    parser.add_argument("--plots-dir", type=path_name, default="plots", metavar="DIR",
+                        help="with --workers, folder for scaling.png")
     parser.add_argument("--epochs", type=whole_number(1, 999), default=cgan.parse_arguments([]).epochs,
                         help="epochs of the whole command; few overrate its start")
     return parser.parse_args(arguments)

@@ -369,14 +369,19 @@ def generate_images(generator, labels, seed):
     return generator([noise, np.asarray(labels, np.int32)], training=False).numpy()
 
 
-def draw_discriminator_output(history, epochs, label_smoothing, wrong_label_weight):
-    """Draw the discriminator's mean probability on real and on generated images over `epochs` epochs.
+def best_answer(label_smoothing, wrong_label_weight):
+    """Return the discriminator's best answer d to images that are equally frequent among real and generated ones.
 
-    Where both kinds of images are equally frequent, the best answer d makes the sum of the losses
-    -(1 - `label_smoothing`) log d - `label_smoothing` log(1 - d) and -(1 - `wrong_label_weight`) log(1 - d)
-    smallest (Goodfellow et al. 2014, proposition 1, where both are 0 and the best answer is 1/2).
+    It makes the sum of the losses -(1 - `label_smoothing`) log d - `label_smoothing` log(1 - d) and
+    -(1 - `wrong_label_weight`) log(1 - d) smallest (Goodfellow et al. 2014, proposition 1, where both are 0 and the
+    best answer is 1/2).
     """
-    undecided = (1 - label_smoothing) / (2 - wrong_label_weight)
+    return (1 - label_smoothing) / (2 - wrong_label_weight)
+
+
+def draw_discriminator_output(history, epochs, label_smoothing, wrong_label_weight):
+    """Draw the discriminator's mean probability on real and on generated images over `epochs` epochs."""
+    undecided = best_answer(label_smoothing, wrong_label_weight)
     figure = draw_curves(
         epochs, {"real images": (history[:, 4], "tab:green"), "generated images": (history[:, 5], "tab:red")},
         "mean probability of being real", "What the discriminator says, in its own updates", undecided,

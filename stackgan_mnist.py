@@ -33,7 +33,7 @@ from mnist_gan.files import locked_folders, open_folder, write_whole
 from mnist_gan.history import draw_curves, draw_losses, write_history
 from mnist_gan.mnist import SIDE, load_training_images
 from mnist_gan.networks import load_network, save_network
-from mnist_gan.painting import (OTHER_COLOURS, OTHER_DIGITS, OTHER_INKS, PALETTE, draw_colours, enlarge,
+from mnist_gan.painting import (OTHER_COLOURS, OTHER_DIGITS, OTHER_INKS, PALETTE, draw_colours, full_size,
                                 guess_colours, halve, measure_shapes, nearest_colours, paint, shape_classes, shape_cuts,
                                 with_contrast)
 from mnist_gan.pictures import grid_path, read_grids, remove_later_grids, save_figure, tile_images, write_gif
@@ -767,7 +767,7 @@ def draw_sheet(labels, rows, title=None, sides=None):
 
     A Persian label is followed by its English twin. `sides` are labels of the single rows at the right.
     """
-    mosaic = np.concatenate([tile_images(enlarge(row) if row.shape[1] < SIDE else row, len(row)) for row in rows])
+    mosaic = np.concatenate([tile_images(full_size(row), len(row)) for row in rows])
     height, width = 2 * mosaic.shape[0], 2 * mosaic.shape[1]  # two pixels of the figure, 100 to the inch, for each
     left, right, bottom = 300, 75 if sides else 20, 20
     top = 30 + 25 * title.count("\n") + 25 if title else 20

@@ -10,6 +10,7 @@ from coursework.runs import FIGURES, draw_variants, short_settings, summarize, t
 from keras import layers, ops
 from matplotlib.figure import Figure
 from mnist_gan.mnist import DIGITS, PIXELS, SIDE, scale_images
+from mnist_gan.networks import multiply_adds
 from mnist_gan.obedience import checkerboard_energy
 from mnist_gan.painting import enlarge, halve
 from mnist_gan.pictures import tile_images
@@ -111,17 +112,6 @@ def to_transposed_kernel(kernel, factor):
     k, _, inputs, outputs = kernel.shape
     blocks = kernel[::-1, ::-1].reshape(k, k, inputs, factor, factor, outputs // factor**2)
     return blocks.transpose(0, 3, 1, 4, 5, 2).reshape(k * factor, k * factor, outputs // factor**2, inputs)
-
-
-def multiply_adds(network):
-    """Return the multiplications, each with its addition, of Dense layers and convolutions for one image."""
-    total = 0
-    for layer in network.layers:
-        if isinstance(layer, layers.Conv2DTranspose):  # every input pixel meets every weight
-            total += int(np.prod(layer.kernel.shape)) * int(np.prod(layer.input.shape[1:-1]))
-        elif isinstance(layer, (layers.Dense, layers.Conv2D)):  # every output pixel does
-            total += int(np.prod(layer.kernel.shape)) * int(np.prod(layer.output.shape[1:-1]))
-    return total
 
 
 def upsampler(name):

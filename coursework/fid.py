@@ -215,8 +215,7 @@ def mix(rows, seed):
 def fid_moments(options, part):
     """Two clearly different distributions with equal mean and covariance, between which FID sees no difference."""
     count = 400 if options.quick else 2000
-    images, labels = sample_real(options, 0)
-    images, labels = images[:count], labels[:count]
+    images = sample_real(options, 0)[0][:count]
     classifier = real_images(options).classifier
     test_features = real_images(options).test_features[:count]
 

@@ -135,14 +135,14 @@ def score_real(options):
 
 
 def encode(images):
-    """Return images (n, 28, 28, 1) in [-1, 1] as text that JSON can hold, in 256 levels."""
+    """Return images (n, 28, 28, c) in [-1, 1] as text that JSON can hold, in 256 levels."""
     return np.round((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8).tobytes().hex()
 
 
-def decode(text):
-    """Return the images (n, 28, 28, 1) in [-1, 1] that `encode` turned into text."""
+def decode(text, channels=1):
+    """Return the images (n, 28, 28, channels) in [-1, 1] that `encode` turned into text."""
     pixels = np.frombuffer(bytes.fromhex(text), np.uint8)
-    return scale_images(pixels.reshape(-1, SIDE, SIDE)).numpy()
+    return pixels.reshape(-1, SIDE, SIDE, channels) / np.float32(127.5) - 1
 
 
 def summarize(scores):

@@ -5,16 +5,17 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import tensorflow as tf
-from coursework.convolutions import multiply_adds, time_side_by_side
-from coursework.runs import summarize
+from coursework.convolutions import time_side_by_side
+from coursework.runs import decode, encode, summarize
 from coursework.training import COMMITTED
 from evaluate import prepare_scenes
 from matplotlib.figure import Figure
 from mnist_gan.averaging import measure_statistics
 from mnist_gan.classifiers import classify, load_classifier
 from mnist_gan.mnist import SIDE
+from mnist_gan.networks import multiply_adds
 from mnist_gan.obedience import ALL_FIVE, checkerboard_energy, find_attributes, shares_right, variety
-from mnist_gan.painting import enlarge, halve, paint, shape_cuts
+from mnist_gan.painting import enlarge, full_size, halve, paint, shape_cuts
 from mnist_gan.pictures import tile_images
 from mnist_gan.sentences import ATTRIBUTES, read
 from stackgan_mnist import (CONDITION_DIM, SHOWN_SENTENCES, build_picture_encoder, build_stage, draw_embedded, embed,
@@ -40,8 +41,7 @@ def prepare(options):
                                      x_train, y_train)
 
         def judge(pictures):
-            pictures = enlarge(pictures) if pictures.shape[1] < SIDE else pictures
-            return find_attributes(pictures, cuts, lambda images: classify(classifier, images)[1])
+            return find_attributes(full_size(pictures), cuts, lambda images: classify(classifier, images)[1])
         scenes = prepare_scenes(x_test[::every][:count], y_test[::every][:count], cuts, 0)
         options.stackgan = SimpleNamespace(networks=load_networks(COMMITTED / "stackgan"), scenes=scenes, judge=judge)
     return options.stackgan
@@ -251,7 +251,7 @@ def stage1_parts(options, part):
                 training=False)[0] for start in range(0, len(sentences), 1000)])
         shown = draw(embed(prepare(options).networks, SHOWN_SENTENCES[:6]))
         return {**judge_stage(options, draw), "kl_divergence": float(stage.history[-100:, 5].mean()),
-                "matching_loss": float(stage.history[-100:, 6].mean()), "images": encode_pictures(shown)}
+                "matching_loss": float(stage.history[-100:, 6].mean()), "images": encode(full_size(shown))}
     variants = {"default": (), "no condition noise": ("--condition-noise", "0"), "no KL term": ("--kl-weight", "0"),
                 "no wrong sentences": ("--wrong-sentence-weight", "0"), "no hard wrong ones": ("--hard-share", "0"),
                 "no matching term": ("--matching-weight", "0"), "no energy score": ("--energy-weight", "0"),
@@ -276,7 +276,7 @@ def stackgan_upsampling(options, part):
         def draw(sentences):
             return draw_embedded(networks, sentences, *random_inputs(networks, len(sentences), 0))[1]
         shown = draw(embed(prepare(options).networks, SHOWN_SENTENCES[:6]))
-        return {**judge_stage(options, draw), "images": encode_pictures(shown)}
+        return {**judge_stage(options, draw), "images": encode(full_size(shown))}
     results, figure = compare(options, part, {way: ("--upsampling", way) for way in ways}, compute, 2, {
         "checkerboard": ("checkerboard\nenergy (%)", 100), "seen_all_five": ("all five right (%)", 100),
         "seen_digit": ("digit right (%)", 100), "seen_thickness": ("thickness right (%)", 100),
@@ -312,7 +312,7 @@ def compare(options, part, variants, compute, number, figures):
     figure = Figure((4.4 + 1.9 * len(figures), 0.62 * len(variants) + 1.9), dpi=100, layout="constrained")
     grid = figure.add_gridspec(1, 1 + len(figures), width_ratios=(3.6, *[1.9] * len(figures)))
     axes = figure.add_subplot(grid[0])
-    pictures = np.concatenate([decode_pictures(scores[name][0]["images"]) for name in variants])
+    pictures = np.concatenate([decode(scores[name][0]["images"], 3) for name in variants])
     columns = len(pictures) // len(variants)
     axes.imshow((tile_images(pictures, columns) + 1) / 2, interpolation="nearest", aspect="auto",
                 extent=(0, columns, len(variants) - 0.5, -0.5))
@@ -333,14 +333,3 @@ def compare(options, part, variants, compute, number, figures):
     figure.suptitle(f"Stage {'I' * number} after {batches} batches", fontsize=14)
     return {"batches": batches, "sentences": len(prepare(options).scenes["seen"].sentences),
             "variants": results}, figure
-
-
-def encode_pictures(pictures):
-    """Return pictures (n, h, w, 3) in [-1, 1] as text that JSON can hold, enlarged to (n, 28, 28, 3), in 256 levels."""
-    pictures = enlarge(pictures) if pictures.shape[1] < SIDE else pictures
-    return np.round((np.clip(pictures, -1, 1) + 1) * 127.5).astype(np.uint8).tobytes().hex()
-
-
-def decode_pictures(text):
-    """Return the pictures (n, 28, 28, 3) in [-1, 1] that `encode_pictures` turned into text."""
-    return np.frombuffer(bytes.fromhex(text), np.uint8).reshape(-1, SIDE, SIDE, 3) / 127.5 - 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from cgan_mnist import build_discriminator, build_networks
+from cgan_mnist import best_answer, build_discriminator, build_networks
 from coursework.runs import (BATCH_SIZE, FIGURES, RECIPES, draw_variants, kept_training, rewire, short_settings,
                              summarize, train_and_score)
 from keras import layers
@@ -107,16 +107,16 @@ def against_a_perfect_generator(options, seed):
 
 
 def read_committed_run():
-    """Return the sum of the discriminator's losses in every batch (batches,) of the committed run, and its best value.
+    """Return (losses, best, epochs) of the committed run.
 
-    The best value, for images that could as well be real as generated, is that of the answer d which makes
-    -(1 - s) log d - s log(1 - d) - (1 - w) log(1 - d) smallest for a smoothing of s and wrong labels of weight w,
-    without the wrong labels' own part, which the history does not have.
+    `losses` (batches,) is the sum of the discriminator's two losses in every batch, `best` its value with the best
+    answer to images that could as well be real as generated, without the wrong labels' own part, which the history
+    does not have.
     """
     settings = json.loads((COMMITTED / "settings.json").read_text())
     table = np.genfromtxt(COMMITTED / "history.csv", delimiter=",", names=True)
-    s, w = settings["label_smoothing"], settings["wrong_label_weight"]
-    d = (1 - s) / (2 - w)
+    s = settings["label_smoothing"]
+    d = best_answer(s, settings["wrong_label_weight"])
     return (table["d_loss_real"] + table["d_loss_fake"],
             -(1 - s) * math.log(d) - s * math.log(1 - d) - math.log(1 - d), int(table["epoch"][-1]))
 

@@ -6,7 +6,7 @@
     painting        colours, and what thickness and slant of a digit are
     files           whole files, arrays from files, folders
     checkpoints     all that continues a run
-    networks        networks as files
+    networks        networks as files, and what they cost
     averaging       the running average of a network's weights
     pieces          separate pieces of a digit's ink
     distances       how far sets of images are from each other

@@ -1,7 +1,5 @@
 """The layers of a network, drawn; `keras.utils.plot_model` would need Graphviz, which pip cannot install."""
 
-import mnist_gan  # noqa: F401  starts TensorFlow before Keras
-
 import numpy as np
 from keras import layers, tree
 from matplotlib.figure import Figure

@@ -1,10 +1,12 @@
-"""Networks as .keras files: the same bytes for the same weights, and nothing executed when one is loaded."""
+"""Networks as .keras files, the same bytes for the same weights and nothing executed when one is loaded; their cost."""
 
 import json
 import re
 import zipfile
 
 import keras
+import numpy as np
+from keras import layers
 
 from mnist_gan.errors import InputError
 from mnist_gan.files import write_whole
@@ -41,3 +43,14 @@ def load_network(path, accepts, remedy):
     except Exception as error:  # Keras, h5py and zipfile fail in many ways on a damaged file
         raise InputError(f"{path} is damaged, not a .keras file, or of a newer Keras; {remedy}") from error
     raise InputError(f"{path} holds another network; {remedy}")
+
+
+def multiply_adds(network):
+    """Return the multiplications, each with its addition, of Dense layers and convolutions for one image."""
+    total = 0
+    for layer in network.layers:
+        if isinstance(layer, layers.Conv2DTranspose):  # every input pixel meets every weight
+            total += int(np.prod(layer.kernel.shape)) * int(np.prod(layer.input.shape[1:-1]))
+        elif isinstance(layer, (layers.Dense, layers.Conv2D)):  # every output pixel does
+            total += int(np.prod(layer.kernel.shape)) * int(np.prod(layer.output.shape[1:-1]))
+    return total

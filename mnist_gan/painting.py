@@ -24,7 +24,7 @@ SEEN_INKS = np.array([np.resize([ink for ink, name in enumerate(COLOURS) if (dig
                       for digit in range(DIGITS)], np.int32)
 
 # What else there is: eight other digits that occur in an ink for each digit that does, at least six other inks in which
-# a digit occurs for each of its inks, and six other colours for each pair of them; for all else the numbers mean nothing.
+# a digit occurs for each of its inks, and six other colours for each pair of them; all other numbers mean nothing.
 OTHER_DIGITS = np.array([[[other for other in range(DIGITS) if other != digit and ink in SEEN_INKS[other]][:8]
                           for digit in range(DIGITS)] for ink in range(len(COLOURS))], np.int32)
 OTHER_INKS = np.array([[np.resize([other for other in sorted(set(SEEN_INKS[digit])) if other != ink], 42)
@@ -62,6 +62,11 @@ def halve(images):
 def enlarge(images):
     """Repeat every pixel of images (n, h, w, c), an array, in both directions: (n, 2 h, 2 w, c)."""
     return images.repeat(2, axis=1).repeat(2, axis=2)
+
+
+def full_size(pictures):
+    """Return pictures (n, h, w, c) of either stage, arrays, as (n, 28, 28, c): those of Stage I enlarged."""
+    return enlarge(pictures) if pictures.shape[1] < SIDE else pictures
 
 
 def with_contrast(picture):

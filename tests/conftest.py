@@ -22,7 +22,7 @@ if xla_cache:
     os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={xla_cache.name}"
 
 
-# The files whose tests take longest, which start first so that all workers of a parallel test run end at about one time.
+# The files whose tests take longest, which start first so that all workers of a parallel test run end about together.
 LONGEST = ("test_distribution.py", "test_stackgan_run.py", "test_evaluate.py", "test_full_disk.py", "test_two_runs.py",
            "test_stackgan_updates.py", "test_kill_and_resume.py", "test_evaluate_stackgan.py", "test_interrupt.py")
 

@@ -12,14 +12,15 @@ import pytest
 import stackgan_mnist
 from helpers import ROOT, bundled_arrays, clean_environment
 from mnist_gan import scaling
+from mnist_gan.networks import multiply_adds
 
 
 def test_multiply_adds_are_those_of_the_dense_layers():
     generator, discriminator = cgan_mnist.build_generator(100), cgan_mnist.build_discriminator()
     forward_g = 100 * 256 + 256 * 512 + 512 * 1024 + 1024 * 784
     forward_d = 784 * 512 + 512 * 512 + 512 * 512 + 512
-    assert benchmark.multiply_adds(generator) == forward_g
-    assert benchmark.multiply_adds(discriminator) == forward_d
+    assert multiply_adds(generator) == forward_g
+    assert multiply_adds(discriminator) == forward_d
     # Two full updates of the discriminator and the way through it; one pass and one full update of the generator.
     expected = 7 * (2 * 3 * forward_d + 2 * forward_d + forward_g + 3 * forward_g) + 3 * 3 * forward_d
     assert benchmark.step_multiply_adds(generator, discriminator, 7, wrong_labels=3) == expected

@@ -36,10 +36,15 @@ def test_the_list_says_what_every_experiment_shows_and_how_long_it_takes(forked_
     ([], ["--list"]),
     (["bilinear_game", "--data", "absent.npz"], ["absent.npz"]),
     (["bilinear_game", "--data", "few.npz"], ["few.npz", "2000"]),
+    (["bilinear_game", "--data", "no_seven.npz"], ["no_seven.npz", "5 of every digit"]),
+    (["bilinear_game", "--output-dir", ""], ["--output-dir"]),
     (["bilinear_game", "--output-dir", "few.npz"], ["few.npz", "another"]),
 ])
 def test_bad_input_is_refused_in_a_line(forked_script, tmp_path, arguments, words):
     np.savez(tmp_path / "few.npz", **bundled_arrays(100))
+    arrays = bundled_arrays(2000)
+    arrays["y_train"][arrays["y_train"] == 7] = 1
+    np.savez(tmp_path / "no_seven.npz", **arrays)
     before = contents(tmp_path)
     assert_refused(forked_script([*arguments, "--quick"], tmp_path, script=SCRIPT), tmp_path, before, *words,
                    script=SCRIPT)
@@ -95,6 +100,12 @@ def test_parts_that_were_made_with_other_settings_are_not_used(tmp_path):
     assert part("a", lambda: 2) == 1
     part, _ = experiments.open_parts(tmp_path / "parts.json", {"quick": False})
     assert part("a", lambda: 2) == 2
+
+
+def test_a_part_that_is_no_number_is_the_same_when_it_is_read_again(tmp_path):
+    for _ in range(2):
+        part, _ = experiments.open_parts(tmp_path / "parts.json", {"quick": True})
+        assert math.isnan(part("a", lambda: math.nan))
 
 
 @pytest.fixture
@@ -172,6 +183,7 @@ def test_networks_without_normalization_have_none_and_draw():
     assert generator.trainable_variables[0] is not averaged.trainable_variables[0]
 
 
-def test_pictures_survive_as_text():
-    images = np.linspace(-1, 1, 2 * 784, dtype=np.float32).reshape(2, 28, 28, 1)
-    np.testing.assert_allclose(runs.decode(runs.encode(images)), images, atol=1 / 255 + 1e-6)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_survive_as_text(channels):
+    images = np.linspace(-1, 1, 2 * 784 * channels, dtype=np.float32).reshape(2, 28, 28, channels)
+    np.testing.assert_allclose(runs.decode(runs.encode(images), channels), images, atol=1 / 255 + 1e-6)
