@@ -760,10 +760,10 @@ Efficiency: one process over {count} times the workers', both without XLA. Predi
               f"a message, {together['bandwidth'] * 8e-9:.1f} Gbit/s", flush=True)
     workers, predictions = [2**power for power in range(MOST_WORKERS.bit_length())], {}
     print(f"""
-Predicted for {MOST_WORKERS} workers: the speed-up with {size} rows each, and how many rows each needs to compute as
-long as it communicates.
+Predicted for {MOST_WORKERS} workers: the speed-up with {size} images each, and how many images each needs to compute
+as long as it communicates.
 
-{"training step":<16}{"Gbit/s":>9}{"µs a message":>14}{"speed-up":>10}{"rows each":>11}""")
+{"training step":<16}{"Gbit/s":>9}{"µs a message":>14}{"speed-up":>10}{"images each":>13}""")
     for gigabits in settings.bandwidth:
         curves = predictions[f"{gigabits:g} Gbit/s"] = {}
         for name, (compute, traffic, latency) in models.items():
@@ -774,7 +774,7 @@ long as it communicates.
             results[name]["predictions"][f"{gigabits:g} Gbit/s"] = {
                 "speed_up": curves[name][1][-1], "rows_each": worthwhile_rows(compute, costs[-1])}
             print(f"{name:<16}{gigabits:>9g}{1e6 * latency:>14.0f}{curves[name][1][-1]:>10.1f}"
-                  f"{worthwhile_rows(compute, costs[-1]):>11,}")
+                  f"{worthwhile_rows(compute, costs[-1]):>13,}")
     save_figure(plots / "scaling.png", draw_scaling(predictions, measured, size))
     write_results(settings, outputs / "scaling.json", results)
 

@@ -10,6 +10,7 @@ from coursework.runs import decode, encode, summarize
 from coursework.training import COMMITTED
 from evaluate import prepare_scenes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from mnist_gan.averaging import measure_statistics
 from mnist_gan.classifiers import classify, load_classifier
 from mnist_gan.mnist import SIDE
@@ -167,7 +168,8 @@ def draw_stages(networks, scene, results):
         values = np.array([figures[name]["seeds"] for figures in results["condition_noise"].values()])
         label = "all five right (share)" if name == ALL_FIVE else f"{name} varies (real = 1)"
         augmentation.plot(scales, values.mean(axis=1), "o-", label=label)
-    augmentation.set(xlabel="factor of the condition noise when drawing (1 in training)")
+    augmentation.set(xlabel="factor of the condition noise when drawing (1 in training)",
+                     ylabel="share, or relative to real")
     augmentation.set_ylim(bottom=0)
     augmentation.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     augmentation.grid(alpha=0.3)
@@ -309,7 +311,7 @@ def compare(options, part, variants, compute, number, figures):
             f"{name}, seed {seed}", lambda name=name, seed=seed: compute(variants[name], seed),
             len(jobs) - position - 1))
     results = {name: summarize(columns) for name, columns in scores.items()}
-    figure = Figure((4.4 + 1.9 * len(figures), 0.62 * len(variants) + 1.9), dpi=100, layout="constrained")
+    figure = Figure((4.4 + 1.9 * len(figures), 0.62 * len(variants) + 2.1), dpi=100, layout="constrained")
     grid = figure.add_gridspec(1, 1 + len(figures), width_ratios=(3.6, *[1.9] * len(figures)))
     axes = figure.add_subplot(grid[0])
     pictures = np.concatenate([decode(scores[name][0]["images"], 3) for name in variants])
@@ -317,16 +319,19 @@ def compare(options, part, variants, compute, number, figures):
     axes.imshow((tile_images(pictures, columns) + 1) / 2, interpolation="nearest", aspect="auto",
                 extent=(0, columns, len(variants) - 0.5, -0.5))
     axes.set_yticks(range(len(variants)), list(variants), fontsize=11)
-    axes.set_xticks([])
-    axes.tick_params(length=0)
+    axes.set_xticks(np.arange(columns) + 0.5, range(1, columns + 1), fontsize=11)
+    axes.tick_params(length=0, top=True, labeltop=True, labelbottom=False)
+    sentences = [f"{number}: {sentence}" for number, sentence in enumerate(SHOWN_SENTENCES[:columns], 1)]
+    figure.supxlabel("     ".join(sentences), fontsize=9)
     for column, (name, (label, factor)) in enumerate(figures.items(), 1):
         axes = figure.add_subplot(grid[column])
         for row, variant in enumerate(variants):
             values = factor * np.array(results[variant][name]["seeds"])
-            axes.plot(values, [row] * len(values), "o", color=f"C{row}", alpha=0.7)
+            axes.plot(values, [row] * len(values), "o", color=f"C{row}", alpha=0.7, clip_on=False)
             axes.plot([values.min(), values.max()], [row, row], color=f"C{row}")
         axes.set(ylim=(len(variants) - 0.5, -0.5), yticks=range(len(variants)), yticklabels=[])
         axes.set_xlim(0, 1.08 * max(axes.get_xlim()[1], 1e-3))
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 5, 10), prune="upper"))  # or it would touch the next axes' 0
         axes.set_title(label, fontsize=11)
         axes.grid(alpha=0.4)
     batches = QUICK_BATCHES if options.quick else STAGE1_BATCHES if number == 1 else STAGE2_BATCHES

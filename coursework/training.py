@@ -148,7 +148,8 @@ def objective(options, part):
             smooth = np.convolve(curve, np.ones(width) / width, "valid")
             short.plot(np.arange(len(smooth)) + width, smooth, color=color, label=None if number else label)
     short.axhline(math.log(4), color="black", linestyle="--", label="log 4 = 1.386")
-    short.set(title="A perfect generator: real images", xlabel="batch", ylim=(0, 2.5))
+    short.set(title="A perfect generator: real images", xlabel="batch",
+              ylabel="sum of the discriminator's losses (nats)", ylim=(0, 2.5))
     answer = np.linspace(1e-3, 1 - 1e-3, 400)
     for share, color in ((0.3, "tab:red"), (0.7, "tab:purple")):
         printed.plot(answer, share * np.log(answer) + (1 - share) * np.log(1 - answer), color=color,
