@@ -23,8 +23,8 @@ from mnist_gan.settings import record_settings
 
 BATCH_SIZE = 64
 STEPS, QUICK_STEPS = 600, 20
-# Higher rates than the defaults, a narrower first layer and Keras's start, for digits within so few batches; less mode
-# seeking and no stretched grays, as when these were chosen.
+# A higher rate of the generator than the default's, a narrower first layer and Keras's start, for digits within so few
+# batches; less mode seeking and no stretched grays, as when these were chosen.
 HURRIED = ("--generator-learning-rate", "2e-3", "--discriminator-learning-rate", "1e-3", "--discriminator-units", "256",
            "--discriminator-embedding-mean", "0", "--mode-seeking-weight", "0.24", "--gray-stretch", "0")
 SAMPLES, QUICK_SAMPLES = 5000, 500  # fewer than evaluate.py's 10,000, which makes all FIDs somewhat higher
