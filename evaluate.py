@@ -561,16 +561,17 @@ def parse_arguments(arguments=None):
                              "trained without them (--train-size)")
     parser.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0,
                         help="start of the random numbers from which the scored images and sentences are generated")
-    parser.add_argument("--output-dir", type=path_name, default="outputs", metavar="DIR",
-                        help="folder of the networks, for metrics.json and for the classifiers")
+    parser.add_argument("--output-dir", type=path_name, default=argparse.SUPPRESS, metavar="DIR",
+                        help="folder of the networks, for metrics.json and for the classifiers (default: outputs)")
     parser.add_argument("--plots-dir", type=path_name, default=argparse.SUPPRESS, metavar="DIR",
                         help="folder for the pictures (default: plots for a CGAN, plots/stackgan for a StackGAN)")
     # What is found out later has no default that the help could show.
-    settings = parser.parse_args(arguments, argparse.Namespace(kind=None, plots_dir=None))
+    settings = parser.parse_args(arguments, argparse.Namespace(kind=None, output_dir=None, plots_dir=None))
     if settings.kind and (settings.generator if settings.kind == "stackgan" else settings.runs):
         parser.error("--generator is for a CGAN and --runs for StackGANs, not for the other --kind")
-    if settings.runs and settings.output_dir != parser.get_default("output_dir"):
+    if settings.runs and settings.output_dir:
         parser.error("--runs writes to the first of its folders; leave out --output-dir")
+    settings.output_dir = settings.output_dir or "outputs"
     return settings
 
 

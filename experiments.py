@@ -141,6 +141,7 @@ def run_experiments(settings):
 
 def update_reports():
     """Write the numbers of the committed files into both reports; raise InputError as `with_numbers` does."""
+    open_folder(ROOT)
     for name in REPORTS:
         text = with_numbers((ROOT / name).read_text(encoding="utf-8"), COMMITTED)
         write_whole(ROOT / name, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))
@@ -170,8 +171,8 @@ def parse_arguments(arguments=None):
         near = difflib.get_close_matches(unknown[0], EXPERIMENTS, 1)
         meant = f", did you mean '{near[0]}'?" if near else ";"
         parser.error(f"there is no experiment '{unknown[0]}'{meant} --list names them")
-    if not settings.names and not settings.list and not settings.update_reports:
-        parser.error("name an experiment of --list, or 'all'")
+    if bool(settings.names) + settings.list + settings.update_reports != 1:
+        parser.error("name experiments of --list, or 'all', or give --list or --update-reports alone")
     return settings
 
 

@@ -53,7 +53,7 @@ def load_checkpoint(path, settings, decisive, columns):
         differing = [name for name in decisive if saved[name] != settings[name]]
         batches = math.ceil(saved["train_size"] / saved["batch_size"])
         fits = epoch >= 0 and math.isfinite(seconds) and history.shape == (epoch * batches, len(columns))
-    except (KeyError, TypeError, ValueError, ArithmeticError):
+    except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError):
         fits = False
     if not fits:
         raise InputError(f"--resume: {path} is no checkpoint of this script; train without --resume")

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import os
 import shlex
 import sys
@@ -56,7 +57,7 @@ def one_line_errors(parser):
 
 def one_line(message):
     """Return `message` as one line, whatever is in the names of files that it gives."""
-    return " ".join(message.split("\n")).rstrip()
+    return " ".join(message.splitlines()).rstrip()
 
 
 def run(work, advice=lambda: ""):
@@ -65,7 +66,9 @@ def run(work, advice=lambda: ""):
     `advice()` is what to do when the work stopped half-way.
     """
     tf.config.experimental.enable_op_determinism()  # a GPU repeats bit for bit only with it
-    sys.stdout.reconfigure(errors="backslashreplace")  # a path or a sentence may have what the terminal has not
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # there is none where it was closed
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path or a sentence may have what the terminal has not
     try:
         work()
         return 0
@@ -73,7 +76,7 @@ def run(work, advice=lambda: ""):
         status, message = 2, f"error: {error}"
     except FloatingPointError as error:
         status, message = 1, (f"stopped: {error}; lower the learning rates and train without --resume "
-                              "(the checkpoint of the last finished epoch is kept)")
+                              "(the checkpoint of a finished epoch is kept)")
     except OSError as error:
         status, message = 1, f"stopped: {error}. {advice()}"
     except KeyboardInterrupt:

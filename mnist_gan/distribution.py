@@ -6,6 +6,8 @@ Whoever has one device and no cluster meets none of it: everything here then doe
 import contextlib
 import json
 import os
+import re
+import signal
 import socket
 import zlib
 
@@ -23,7 +25,7 @@ def check_cluster(text):
         config = json.loads(text)
         workers, task = config["cluster"]["worker"], config["task"]
         index = task["index"]
-        ports = [int(address.rsplit(":", 1)[1]) for address in workers]
+        ports = [int(re.fullmatch(r"[^\s/]+:([0-9]{1,5})", address)[1]) for address in workers]
         fits = (list(config["cluster"]) == ["worker"] and task["type"] == "worker" and type(index) is int
                 and isinstance(workers, list) and config.get("rpc_layer", "grpc") == "grpc"
                 and 0 <= index < len(workers) == len(set(workers)) and all(0 < port < 2**16 for port in ports))
@@ -58,8 +60,16 @@ def choose_strategy(settings):
     gpus = len(tf.config.list_physical_devices("GPU"))
     if settings.slurm:
         try:
-            resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(gpus_per_node=gpus, auto_set_gpu=gpus > 0)
-            workers = resolver.cluster_spec().num_tasks("worker")
+            # Without GPUs it does not count tasks unless each seems to have one,
+            resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
+                gpus_per_node=gpus or 2**16, gpus_per_task=None if gpus else 1, auto_set_gpu=gpus > 0)
+            cluster = resolver.cluster_spec()
+            workers = cluster.num_tasks("worker")
+            if not gpus:  # which the strategy must not believe.
+                kind, index = resolver.get_task_info()
+                os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster.as_dict(),
+                                                      "task": {"type": kind, "index": index}})
+                resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
         except (KeyError, ValueError, RuntimeError, OSError) as error:
             raise InputError(f"--slurm: this is no task of a Slurm step ({type(error).__name__}: {error}); "
                              "start the script with srun") from error
@@ -70,7 +80,14 @@ def choose_strategy(settings):
         require_equal_shares(settings.batch_size, gpus)
         return tf.distribute.MirroredStrategy() if gpus > 1 else None
     require_equal_shares(settings.batch_size, workers * max(1, gpus))
-    return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    if workers * max(1, gpus) == 1:
+        return None
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own handler would wait, too
+    print(f"Waiting for all {workers} workers.", flush=True)
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # TensorFlow has caught it, and would train on
+    return strategy
 
 
 def spread(train, settings):

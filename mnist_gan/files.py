@@ -26,10 +26,10 @@ def write_whole(path, write):
     `write` gets a path beside it with the same ending, of its own for every call, which is renamed once it is complete.
     Raises OSError if that fails; `path` is then as it was.
     """
-    partial = path.with_name(f".partial-{secrets.token_hex(8)}{path.suffix}")
+    partial = path.with_name(f".partial-{secrets.token_hex(4)}{path.suffix}")
     try:
         with open(partial, "xb") as file:
-            if fcntl:  # whoever removes what killed runs have left must not take it for that
+            if fcntl:  # so that nobody removes it as what a killed process has left
                 lock(file.fileno())
             write(partial)
             os.fsync(file.fileno())
@@ -37,7 +37,8 @@ def write_whole(path, write):
     except OSError as error:
         raise OSError(f"cannot write {path} ({error.strerror or error})") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def write_json(path, content):
@@ -65,18 +66,32 @@ def read_npz(path, names=None):
             raise InputError(f"{path} holds pickled Python objects, which are never loaded: "
                              "save plain arrays with numpy.savez") from error
         raise InputError(f"{path} cannot be read as an npz archive ({type(error).__name__}): "
-                         "it is damaged or something else, replace it") from error
+                         "it is damaged, protected or something else, replace it") from error
     raise InputError(f"{path} lacks {', '.join(missing)}: it must hold {', '.join(names)}")
 
 
 def open_folder(path):
-    """Make the folder `path` if needed and return it as a Path; raise InputError if it cannot be written to."""
+    """Make the folder `path` if needed and return it as a Path; raise InputError if it cannot be written to.
+
+    What processes have left there that were killed while they wrote a file is removed.
+    """
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
+            remove_partial_files(Path(path))
             return Path(path)
     except OSError as error:
         raise InputError(f"cannot write to the folder {path} ({error.strerror}); choose another one") from error
+
+
+def remove_partial_files(folder):
+    """Remove from `folder` what `write_whole` has left in processes that were killed, unless that cannot be told."""
+    for partial in folder.glob(f".partial-{8 * '[0-9a-f]'}*"):
+        with contextlib.suppress(OSError):  # as on Windows while a file is open, so that it needs no lock there
+            with open(partial, "rb+") as file:
+                if fcntl:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.unlink()
 
 
 def lock(descriptor):
@@ -111,16 +126,6 @@ def lock_folder(folder):
     return descriptor
 
 
-def remove_partial_files(folder):
-    """Remove the parts of files that processes have left in `folder` that were killed while they wrote them."""
-    for partial in folder.glob(".partial-*"):
-        with contextlib.suppress(OSError):  # as on Windows while a file is open, so that it needs no lock there
-            with open(partial, "rb") as file:
-                is_left = not fcntl or lock(file.fileno())
-            if is_left:
-                partial.unlink()
-
-
 @contextlib.contextmanager
 def locked_folders(*folders):
     """Make the `folders` if needed and keep other runs out of them until the context ends.
@@ -134,5 +139,4 @@ def locked_folders(*folders):
             if not any(folder.samefile(other) for other in locked):  # or the run would keep itself out
                 held.callback(os.close, lock_folder(folder))
                 locked.append(folder)
-                remove_partial_files(folder)
         yield

@@ -46,7 +46,7 @@ def load_network(path, accepts, remedy):
 
 
 def multiply_adds(network):
-    """Return the multiplications, each with its addition, of Dense layers and convolutions for one image."""
+    """Return the multiplications, each with its addition, of Dense and 2D convolution layers for one image."""
     total = 0
     for layer in network.layers:
         if isinstance(layer, layers.Conv2DTranspose):  # every input pixel meets every weight

@@ -61,13 +61,11 @@ def read_grids(outputs, epochs, mode="L", first=1):
     for epoch in range(first, epochs + 1):
         path = grid_path(outputs, epoch)
         try:
-            grids.append(iio.imread(path, mode=mode))
+            grids.append(iio.imread(path.absolute(), mode=mode))  # imageio takes a leading ~ for the home folder
         except Exception as error:  # Pillow fails in many ways on a damaged file
-            raise InputError(f"--resume: {path}, a frame of the GIF, is missing or damaged; "
-                             "train without --resume") from error
+            raise InputError(f"{path}, a frame of the GIF, is missing or damaged; train without --resume") from error
         if grids[-1].shape != grids[0].shape:
-            raise InputError(f"--resume: {path}, a frame of the GIF, has another size than the first; "
-                             "train without --resume")
+            raise InputError(f"{path}, a frame of the GIF, has another size than the first; train without --resume")
     return grids
 
 
@@ -82,4 +80,4 @@ def write_gif(path, grids):
     """Write the `grids` as a looping GIF, 0.3 s each and 2.5 s for the last, in 16 levels to keep it small."""
     frames = np.stack(grids) // 16 * 17
     durations = [300] * (len(frames) - 1) + [2500] if len(frames) > 1 else 2500  # Pillow wants no list for one frame
-    write_whole(path, lambda partial: iio.imwrite(partial, frames, duration=durations, loop=0))
+    write_whole(path, lambda partial: iio.imwrite(partial.absolute(), frames, duration=durations, loop=0))

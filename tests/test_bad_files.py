@@ -125,7 +125,7 @@ def test_resume_from_a_damaged_or_foreign_checkpoint_is_refused(forked_script, c
 
 @pytest.mark.parametrize("changed", [
     {"epoch": np.inf}, {"epoch": -5}, {"seconds": np.nan}, {"history": np.zeros((EPOCHS * BATCHES, 5), np.float32)},
-    {"history": np.zeros((EPOCHS * BATCHES - 1, 6), np.float32)}, {"settings": "[]"}])
+    {"history": np.zeros((EPOCHS * BATCHES - 1, 6), np.float32)}, {"settings": "[]"}, {"settings": "[" * 10**5}])
 def test_resume_from_a_checkpoint_with_impossible_values_is_refused(forked_script, copy_of_finished_run, changed):
     path = copy_of_finished_run / "outputs" / "checkpoint.npz"
     with np.load(path) as archive:

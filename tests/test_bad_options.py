@@ -39,7 +39,7 @@ TINY = ("--train-size", "64", "--batch-size", "64", "--epochs", "1")  # should i
 
 @pytest.mark.parametrize("arguments, word", [
     (["--epoch", "3"], "--epoch"),  # no guessing at what an abbreviation means
-    (["--momentum", "0.9"], "--momentum"), (["train"], "train"), (["--epochs"], "--epochs"),
+    (["--momentum", "0.9"], "--momentum"), (["two\nlines"], "two lines"), (["train"], "train"), (["--epochs"], "--epochs"),
     (["--resume", "--generate", "3"], "--generate"),
     ([*TINY, "--samples", "4"], "--generate"), ([*TINY, "--samples", "1"], "--generate"), ([*TINY, "--generator", "my.keras"], "--generate"),
     (["--train-size", "100", "--batch-size", "128"], "--batch-size 128")])
@@ -58,10 +58,10 @@ NAME_TOO_LONG = "x" * 300  # for any file system
 
 
 @pytest.mark.parametrize("arguments", [
-    ["--data", NAME_TOO_LONG], ["--data", "two\nlines.npz"], ["--output-dir", NAME_TOO_LONG],
+    ["--data", NAME_TOO_LONG], ["--data", "two\nlines.npz"], ["--data", "windows.npz\r"], ["--output-dir", NAME_TOO_LONG],
     ["--resume", "--output-dir", NAME_TOO_LONG], ["--generate", "3", "--generator", NAME_TOO_LONG]])
 def test_a_path_that_cannot_be_is_refused(forked_script, tmp_path, arguments):
-    assert_refused(forked_script(arguments, tmp_path), tmp_path, {}, arguments[-1].split("\n")[0])
+    assert_refused(forked_script(arguments, tmp_path), tmp_path, {}, arguments[-1].split()[0])
 
 
 @pytest.mark.parametrize("option", ["--output-dir", "--plots-dir"])

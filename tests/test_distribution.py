@@ -5,12 +5,14 @@ import os
 import signal
 import socket
 import time
+from types import SimpleNamespace
 
 import cgan_mnist
 import numpy as np
 import pytest
-from helpers import DEADLINE, REPEATED_FILES, SMALL_STACKGAN, STACKGAN, assert_one_line, assert_refused, contents
-from mnist_gan.distribution import check_cluster
+from helpers import (DEADLINE, REPEATED_FILES, SMALL_STACKGAN, STACKGAN, assert_one_line, assert_refused, contents,
+                     start_script)
+from mnist_gan.distribution import check_cluster, choose_strategy
 from mnist_gan.errors import InputError
 from mnist_gan.mnist import load_training_images
 
@@ -97,6 +99,17 @@ def test_when_a_worker_is_killed_the_other_ends_in_a_line_and_resuming_gives_the
         assert (tmp_path / name).read_bytes() == (spread_run[0] / name).read_bytes(), name
 
 
+def test_a_worker_that_waits_for_the_others_can_be_interrupted(tmp_path, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", cluster(free_ports(2), 0))
+    with start_script(ARGUMENTS, tmp_path) as process:
+        try:
+            assert process.stdout.readline() == "Waiting for all 2 workers.\n"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == -signal.SIGINT
+        finally:
+            process.kill()
+
+
 def test_workers_with_different_settings_are_refused_before_training(start_workers, tmp_path):
     for worker in start_workers([tmp_path] * 2, ARGUMENTS, [*ARGUMENTS, "--seed", "1"]):
         assert_refused(worker.wait(), tmp_path, {}, "different settings")
@@ -106,6 +119,7 @@ def test_workers_with_different_settings_are_refused_before_training(start_worke
                                   cluster(["x", 12346], 0), '{"cluster": ' * 10**5,
                                   '{"cluster": {"worker": {"0": "a:1"}}, "task": {"type": "worker", "index": 0}}',
                                   cluster([12345, 12346], 0)[:-1] + ', "rpc_layer": "none"}',
+                                  cluster(["１２３４５", 12346], 0), cluster([12345, 12346], 0).replace("127", "12 7"),
                                   cluster([12345, 12346], 0).replace('"worker":', '"ps":')])
 def test_a_cluster_that_is_none_is_refused(text):
     with pytest.raises(InputError, match="TF_CONFIG does not describe a cluster"):
@@ -129,6 +143,24 @@ def test_a_batch_that_cannot_be_shared_equally_is_refused(forked_script, tmp_pat
     result = forked_script([*ARGUMENTS, "--batch-size", "30"], tmp_path,
                            TF_CONFIG=cluster(free_ports(2), 0))  # the other worker need not even be there
     assert_refused(result, tmp_path, {}, "--batch-size 30", "4")
+
+
+def test_a_cluster_of_one_is_no_cluster(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", cluster(free_ports(1), 0))
+    assert choose_strategy(SimpleNamespace(batch_size=32, slurm=False)) is None
+
+
+def test_slurm_counts_the_tasks_of_its_step_also_without_gpus(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", "")  # which is set then, and unset after the test
+    for name, value in (("PROCID", "0"), ("STEP_NODELIST", "localhost"), ("STEP_TASKS_PER_NODE", "1"),
+                        ("STEP_NUM_TASKS", "1")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert choose_strategy(SimpleNamespace(batch_size=32, slurm=True)) is None
+    assert check_cluster(os.environ["TF_CONFIG"]) == 1
+    for name, value in (("STEP_TASKS_PER_NODE", "3"), ("STEP_NUM_TASKS", "3")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    with pytest.raises(InputError, match="3 devices"):
+        choose_strategy(SimpleNamespace(batch_size=32, slurm=True))
 
 
 def test_slurm_is_refused_where_there_is_none(forked_script, tmp_path):

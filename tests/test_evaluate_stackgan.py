@@ -239,6 +239,7 @@ def test_several_runs_are_scored_with_their_median(forked_script, scored, tmp_pa
     (["--output-dir", "outputs/stackgan", "--validation", "100"], "--validation is for a CGAN"),
     (["--generator", "both/generator.keras", "--kind", "stackgan"], "--generator"),
     (["--runs", "outputs/stackgan", "--output-dir", "new"], "--output-dir"),
+    (["--runs", "outputs/stackgan", "--output-dir", "outputs"], "--output-dir"),
     (["--output-dir", "outputs/stackgan", "--data", "small.npz"], "fewer samples"),
     (["--output-dir", "outputs/stackgan", "--samples", "201"], "--samples"),
     (["--output-dir", "outputs/stackgan", "--plots-dir", "/dev/null/plots"],

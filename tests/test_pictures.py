@@ -1,5 +1,7 @@
 """Images as pictures: what lies where, in gray and in colour."""
 
+from pathlib import Path
+
 import cgan_mnist
 import imageio.v3 as iio
 import numpy as np
@@ -31,15 +33,18 @@ def test_a_grid_shows_every_pixel_of_every_image_in_its_gray_or_colour(tmp_path,
 
 
 @pytest.mark.parametrize("channels, mode", [(1, "L"), (3, "RGB")])
-def test_grids_are_read_back_for_a_gif_without_those_of_a_longer_run(tmp_path, channels, mode):
+def test_grids_are_read_back_for_a_gif_without_those_of_a_longer_run(tmp_path, monkeypatch, channels, mode):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("~")  # which imageio alone would take for the home folder
+    folder.mkdir()
     images = np.random.default_rng(0).uniform(-1, 1, (3, 4, 28, 28, channels)).astype(np.float32)
     for epoch, part in enumerate(images, 1):
-        save_figure(tmp_path / f"epoch_{epoch:03d}.png", draw_grid(part, "ab", f"Epoch {epoch}"))
-    remove_later_grids(tmp_path, 2)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch_001.png", "epoch_002.png"]
-    grids = read_grids(tmp_path, 2, mode)
-    write_gif(tmp_path / "all.gif", grids)
-    frames = iio.imread(tmp_path / "all.gif", index=None, mode=mode).astype(int)
+        save_figure(folder / f"epoch_{epoch:03d}.png", draw_grid(part, "ab", f"Epoch {epoch}"))
+    remove_later_grids(folder, 2)
+    assert sorted(path.name for path in folder.iterdir()) == ["epoch_001.png", "epoch_002.png"]
+    grids = read_grids(folder, 2, mode)
+    write_gif(folder / "all.gif", grids)
+    frames = iio.imread(tmp_path / "~" / "all.gif", index=None, mode=mode).astype(int)
     assert len(frames) == 2 and frames.ndim == (3 if mode == "L" else 4)
     assert np.abs(frames - np.stack(grids)).mean() < 20  # fewer colours, the same pictures
 

@@ -33,6 +33,7 @@ def test_the_plainest_sentences_of_both_languages_are_twins(description):
 
 @pytest.mark.parametrize(("spelling", "same"), [
     ("A THICK Red seven,  on yellow!", "a thick red seven on yellow"),
+    ("white background red two", "a red two on white"),
     ("an orange two", "a orange two"), ("  a\t red\u00a0  seven ", "a red seven"), ("“A red (seven)”…", "a red seven"),
     ("the digit 7 in red", "the digit seven in red"),
     ("یک ۷ قرمز", "یک هفت قرمز"),
@@ -61,7 +62,8 @@ def test_the_order_of_words_matters():
     ("a two leaning left leaning right", "slant"), ("a red seven on red", "red ink on red"),
     ("یک هفت قرمز روی زمینه سرخ", "red ink on red"), ("42", "not known"),
     ("a purple cow", "words are seven, red"), ("a " * 30 + "seven", "31 words"),
-    ("a red seven \udcff", "not UTF-8"),
+    ("a red seven \udcff", "not UTF-8"), ("a two with background red", "'red background'"),
+    ("a two, background: white", "'white background'"),
 ])
 def test_what_makes_no_sense_is_refused_in_one_line(sentence, words):
     with pytest.raises(InputError) as refusal:

@@ -1,12 +1,14 @@
 """Two runs at once in one folder: the second is refused, until the first is over; two writers of one file."""
 
+import errno
+import fcntl
 import os
 import signal
 
 import pytest
 from helpers import SMALL_RUN, assert_refused, contents, start_script
 from mnist_gan.errors import InputError
-from mnist_gan.files import lock_folder, locked_folders, write_whole
+from mnist_gan.files import lock_folder, locked_folders, open_folder, write_whole
 
 ENDLESS = (*SMALL_RUN, "--epochs", "999")
 
@@ -68,11 +70,24 @@ def test_two_who_write_one_file_at_once_do_not_mix(tmp_path):
 
 
 def test_a_run_removes_what_a_killed_one_has_left_but_not_what_is_being_written(tmp_path):
-    (tmp_path / ".partial-0.npz").write_bytes(b"left")
+    (tmp_path / ".partial-0123abcd.npz").write_bytes(b"left")
+    (tmp_path / ".partial-of-mine").write_bytes(b"of the user")
 
     def write(partial):
-        with locked_folders(tmp_path):
-            assert list(tmp_path.iterdir()) == [partial]
+        open_folder(tmp_path)
+        assert set(tmp_path.iterdir()) == {partial, tmp_path / ".partial-of-mine"}
         partial.write_text("whole")
+    write_whole(tmp_path / "file.txt", write)
+    assert contents(tmp_path) == {"file.txt": b"whole", ".partial-of-mine": b"of the user"}
+
+
+def test_where_nothing_can_be_locked_what_is_being_written_is_kept_and_runs_are_not_refused(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+    def write(partial):
+        with locked_folders(tmp_path), locked_folders(tmp_path):
+            partial.write_text("whole")
     write_whole(tmp_path / "file.txt", write)
     assert contents(tmp_path) == {"file.txt": b"whole"}
