@@ -60,12 +60,12 @@ def choose_strategy(settings):
     gpus = len(tf.config.list_physical_devices("GPU"))
     if settings.slurm:
         try:
-            # Without GPUs it does not count tasks unless each seems to have one,
+            # Without GPUs, it does not count tasks unless each is said to have one.
             resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
                 gpus_per_node=gpus or 2**16, gpus_per_task=None if gpus else 1, auto_set_gpu=gpus > 0)
             cluster = resolver.cluster_spec()
             workers = cluster.num_tasks("worker")
-            if not gpus:  # which the strategy must not believe.
+            if not gpus:  # The strategy must not hear of them.
                 kind, index = resolver.get_task_info()
                 os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster.as_dict(),
                                                       "task": {"type": kind, "index": index}})

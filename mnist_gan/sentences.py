@@ -115,7 +115,8 @@ def read(sentence):
     for position, word in enumerate(words):
         before = [other for other in words[:position] if other not in ("a", "the")][-1:]
         after = words[position + 1:position + 2]
-        if word == "background" and not set(before) & MEANINGS["colour"].keys() and set(after) & MEANINGS["colour"].keys():
+        is_colour = [bool(MEANINGS["colour"].keys() & set(words_near)) for words_near in (before, after)]
+        if word == "background" and is_colour == [False, True]:
             raise InputError(f"'{sentence}': say '{after[0]} background', not 'background {after[0]}'")
         if word in MEANINGS["colour"]:
             behind = before and before[0] in BEFORE_A_BACKGROUND or after == ["background"]
