@@ -1,7 +1,7 @@
 """Measure the speed of both training scripts on this machine, side by side with other ways to do the same.
 
     python benchmark.py                    the training step, about 2 minutes
-    python benchmark.py --whole-command    also the whole default command, about 10 minutes more
+    python benchmark.py --whole-command    also the whole default command, about 9 minutes more
     python benchmark.py --stackgan         the training steps of `stackgan_mnist.py` instead, about 4 minutes
     python benchmark.py --workers 2        both scripts in one process and in two that share every batch, a core each
 
@@ -797,18 +797,26 @@ def parse_arguments(arguments=None):
     what.add_argument("--workers", type=whole_number(2, MOST_WORKERS), metavar="N",
                       help="measure both scripts in one process and in N that share every batch, a core each, and "
                            "predict more")
-    parser.add_argument("--bandwidth", type=positive_number, nargs="+", default=[10.0, 100.0], metavar="GBIT",
-                        help="with --workers, networks to predict for, in Gbit/s")
+    parser.add_argument("--bandwidth", type=positive_number, nargs="+", default=argparse.SUPPRESS, metavar="GBIT",
+                        help="with --workers, networks to predict for, in Gbit/s (default: 10 100)")
     parser.add_argument("--latency", type=checked(float, lambda value: 0 <= value < 1e6, "from 0 to 10^6"),
                         metavar="MICROSECONDS",
                         help="with --workers, time of a message there; as measured between the processes if not given")
     parser.add_argument("--output-dir", type=path_name, default="outputs", metavar="DIR",
                         help="folder for the figures as JSON, whose name says what was measured")
-    parser.add_argument("--plots-dir", type=path_name, default="plots", metavar="DIR",
-                        help="with --workers, folder for scaling.png")
-    parser.add_argument("--epochs", type=whole_number(1, 999), default=cgan.parse_arguments([]).epochs,
-                        help="epochs of the whole command; few overrate its start")
-    return parser.parse_args(arguments)
+    parser.add_argument("--plots-dir", type=path_name, default=argparse.SUPPRESS, metavar="DIR",
+                        help="with --workers, folder for scaling.png (default: plots)")
+    parser.add_argument("--epochs", type=whole_number(1, 999), default=argparse.SUPPRESS,
+                        help="with --whole-command, its epochs, of which few overrate its start (default: the script's)")
+    settings = parser.parse_args(arguments, argparse.Namespace(bandwidth=None, plots_dir=None, epochs=None))
+    if not settings.workers and (settings.bandwidth or settings.plots_dir or settings.latency is not None):
+        parser.error("--bandwidth, --latency and --plots-dir need --workers")
+    if settings.epochs and not settings.whole_command:
+        parser.error("--epochs needs --whole-command")
+    settings.bandwidth = settings.bandwidth or [10.0, 100.0]
+    settings.plots_dir = settings.plots_dir or "plots"
+    settings.epochs = settings.epochs or cgan.parse_arguments([]).epochs
+    return settings
 
 
 if __name__ == "__main__":

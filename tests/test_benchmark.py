@@ -10,7 +10,7 @@ import cgan_mnist
 import numpy as np
 import pytest
 import stackgan_mnist
-from helpers import ROOT, bundled_arrays, clean_environment
+from helpers import ROOT, assert_refused, bundled_arrays, clean_environment
 from mnist_gan import scaling
 from mnist_gan.networks import multiply_adds
 
@@ -51,6 +51,15 @@ def test_the_benchmark_prints_every_contender_relative_to_the_floor_and_to_ours(
     for name, (floor, ours) in rows.items():
         assert record["results"][name]["times_ours"] == pytest.approx(ours, abs=0.006)
         assert record["results"][name]["times_floor"] == pytest.approx(floor, abs=0.006)
+
+
+@pytest.mark.parametrize("arguments, word", [
+    (["--bandwidth", "10"], "--workers"), (["--latency", "0"], "--workers"), (["--plots-dir", "plots"], "--workers"),
+    (["--epochs", "20"], "--whole-command"), (["--workers", "2", "--bandwidth", "1e-320"], "--bandwidth"),
+    (["--workers", "2", "--stackgan"], "--stackgan")])
+def test_options_that_cannot_be_used_are_refused(forked_script, tmp_path, arguments, word):
+    script = str(ROOT / "benchmark.py")
+    assert_refused(forked_script(arguments, tmp_path, script=script), tmp_path, {}, word, script=script)
 
 
 def test_the_contender_of_a_stage_is_the_scripts_own_step():
