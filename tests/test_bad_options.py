@@ -1,7 +1,11 @@
 """Options that cannot be used: exit status 2, one line that says why, nothing written."""
 
+import shlex
+import subprocess
+import sys
+
 import pytest
-from helpers import assert_refused, contents, run_script
+from helpers import ROOT, assert_refused, clean_environment, contents, run_script
 
 BAD_VALUES = [
     ("--epochs", "0"), ("--epochs", "-1"), ("--epochs", "1.5"), ("--epochs", "many"), ("--epochs", ""),
@@ -39,9 +43,11 @@ TINY = ("--train-size", "64", "--batch-size", "64", "--epochs", "1")  # should i
 
 @pytest.mark.parametrize("arguments, word", [
     (["--epoch", "3"], "--epoch"),  # no guessing at what an abbreviation means
-    (["--momentum", "0.9"], "--momentum"), (["two\nlines"], "two lines"), (["train"], "train"), (["--epochs"], "--epochs"),
+    (["--momentum", "0.9"], "--momentum"), (["train"], "train"), (["two\nlines"], "two lines"),
+    (["--epochs"], "--epochs"),
     (["--resume", "--generate", "3"], "--generate"),
-    ([*TINY, "--samples", "4"], "--generate"), ([*TINY, "--samples", "1"], "--generate"), ([*TINY, "--generator", "my.keras"], "--generate"),
+    ([*TINY, "--samples", "4"], "--generate"), ([*TINY, "--samples", "1"], "--generate"),
+    ([*TINY, "--generator", "my.keras"], "--generate"),
     (["--train-size", "100", "--batch-size", "128"], "--batch-size 128")])
 def test_a_command_line_that_makes_no_sense_is_refused(forked_script, tmp_path, arguments, word):
     assert_refused(forked_script(arguments, tmp_path), tmp_path, {}, word)
@@ -58,8 +64,9 @@ NAME_TOO_LONG = "x" * 300  # for any file system
 
 
 @pytest.mark.parametrize("arguments", [
-    ["--data", NAME_TOO_LONG], ["--data", "two\nlines.npz"], ["--data", "windows.npz\r"], ["--output-dir", NAME_TOO_LONG],
-    ["--resume", "--output-dir", NAME_TOO_LONG], ["--generate", "3", "--generator", NAME_TOO_LONG]])
+    ["--data", NAME_TOO_LONG], ["--data", "two\nlines.npz"], ["--data", "windows.npz\r"],
+    ["--output-dir", NAME_TOO_LONG], ["--resume", "--output-dir", NAME_TOO_LONG],
+    ["--generate", "3", "--generator", NAME_TOO_LONG]])
 def test_a_path_that_cannot_be_is_refused(forked_script, tmp_path, arguments):
     assert_refused(forked_script(arguments, tmp_path), tmp_path, {}, arguments[-1].split()[0])
 
@@ -70,6 +77,14 @@ def test_a_folder_that_cannot_be_written_to_is_refused(forked_script, tmp_path, 
     (tmp_path / "file").write_text("of the user")
     before = contents(tmp_path)
     assert_refused(forked_script([option, target], tmp_path), tmp_path, before, target)
+
+
+def test_work_is_done_also_where_the_output_was_closed(tmp_path):
+    # All scripts work within `run`, and ask there whether somebody watches.
+    code = "import sys; from mnist_gan.command_line import run; sys.exit(run(lambda: print(sys.stdout.isatty())))"
+    result = subprocess.run(shlex.join([sys.executable, "-c", code]) + " >&-", shell=True, cwd=tmp_path,
+                            capture_output=True, env={**clean_environment(), "PYTHONPATH": str(ROOT)})
+    assert (result.returncode, result.stderr) == (0, b"")
 
 
 def test_help_tells_every_option_and_its_default(forked_script, tmp_path):

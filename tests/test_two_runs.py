@@ -87,7 +87,8 @@ def test_where_nothing_can_be_locked_what_is_being_written_is_kept_and_runs_are_
     monkeypatch.setattr(fcntl, "flock", refuse)
 
     def write(partial):
+        partial.write_text("whole")
         with locked_folders(tmp_path), locked_folders(tmp_path):
-            partial.write_text("whole")
+            assert partial.exists()
     write_whole(tmp_path / "file.txt", write)
     assert contents(tmp_path) == {"file.txt": b"whole"}
