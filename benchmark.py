@@ -807,7 +807,7 @@ def parse_arguments(arguments=None):
     parser.add_argument("--plots-dir", type=path_name, default=argparse.SUPPRESS, metavar="DIR",
                         help="with --workers, folder for scaling.png (default: plots)")
     parser.add_argument("--epochs", type=whole_number(1, 999), default=argparse.SUPPRESS,
-                        help="with --whole-command, its epochs, of which few overrate its start (default: the script's)")
+                        help="with --whole-command, its epochs, few of which overrate its start (default: 20)")
     settings = parser.parse_args(arguments, argparse.Namespace(bandwidth=None, plots_dir=None, epochs=None))
     if not settings.workers and (settings.bandwidth or settings.plots_dir or settings.latency is not None):
         parser.error("--bandwidth, --latency and --plots-dir need --workers")

@@ -140,11 +140,14 @@ def run_experiments(settings):
 
 
 def update_reports():
-    """Write the numbers of the committed files into both reports; raise InputError as `with_numbers` does."""
-    open_folder(ROOT)
+    """Write the numbers of the committed files into both reports.
+
+    Raises InputError as `with_numbers` does, or if the reports' folder cannot be written to.
+    """
+    folder = open_folder(ROOT)
     for name in REPORTS:
-        text = with_numbers((ROOT / name).read_text(encoding="utf-8"), COMMITTED)
-        write_whole(ROOT / name, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))
+        text = with_numbers((folder / name).read_text(encoding="utf-8"), COMMITTED)
+        write_whole(folder / name, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))
 
 
 def parse_arguments(arguments=None):

@@ -34,6 +34,6 @@ def with_numbers(text, folder):
             decimals = len(shown.partition(".")[2])
             return f"{value * (100 if percent else 1):,.{decimals}f}{match[0][len(shown):]}"
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"the report's number '{name}: {path}' is not in {folder}: run the command under it in the "
-                             "report, or correct the report") from error
+            raise InputError(f"the report's number '{name}: {path}' is not in {folder}: run the command under it in "
+                             "the report, or correct the report") from error
     return NUMBER.sub(replace, text)

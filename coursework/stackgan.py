@@ -181,7 +181,7 @@ def draw_bars(axes, columns, places, label):
     width = 0.85 / len(columns)
     for number, (name, heights) in enumerate(columns.items()):
         axes.bar(np.arange(len(places)) + (number - (len(columns) - 1) / 2) * width, heights, width, label=name)
-    axes.set_xticks(range(len(places)), [place.replace("_", " ") for place in places], fontsize=8)
+    axes.set_xticks(range(len(places)), [place.replace("_", " ") for place in places], fontsize=7)
     axes.set_ylabel(label, fontsize=9)
     axes.set_ylim(0, 100)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -331,7 +331,8 @@ def compare(options, part, variants, compute, number, figures):
             axes.plot([values.min(), values.max()], [row, row], color=f"C{row}")
         axes.set(ylim=(len(variants) - 0.5, -0.5), yticks=range(len(variants)), yticklabels=[])
         axes.set_xlim(0, 1.08 * max(axes.get_xlim()[1], 1e-3))
-        axes.xaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 5, 10), prune="upper"))  # or it would touch the next axes' 0
+        # Without the last number, which would touch the 0 of the next axes.
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 5, 10), prune="upper"))
         axes.set_title(label, fontsize=11)
         axes.grid(alpha=0.4)
     batches = QUICK_BATCHES if options.quick else STAGE1_BATCHES if number == 1 else STAGE2_BATCHES
