@@ -25,7 +25,9 @@ Whichever is imported first, TensorFlow starts here, without its messages.
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # TensorFlow leaves it off on AMD processors, where it makes the StackGAN's convolutions a quarter faster.
@@ -48,5 +50,19 @@ def silenced_stderr():
         os.close(null)
 
 
-with silenced_stderr():
+@contextlib.contextmanager
+def ended_by_ctrl_c():
+    """Let Ctrl-C end the process as it ends other programs, where Python would print what it was just importing."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield  # whoever imports the package has other plans for it, or is not asked
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+with ended_by_ctrl_c(), silenced_stderr():
     import tensorflow  # noqa: F401

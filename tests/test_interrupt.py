@@ -2,10 +2,16 @@
 
 import shlex
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import assert_one_line, start_script
+
+
+def default_interrupt():
+    """Let Ctrl-C interrupt; a test run in the background may ignore it, and what it starts would do so, too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="module")
@@ -15,9 +21,8 @@ def interrupted(tmp_path_factory):
     Its epochs last for seconds, so that the signal arrives within the second one.
     """
     folder = tmp_path_factory.mktemp("interrupted")
-    # A test run in the background may ignore the signal, and what it starts would do so, too.
     with start_script(["--train-size", "3200", "--batch-size", "64", "--epochs", "2"], folder,
-                      preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) as process:
+                      preexec_fn=default_interrupt) as process:
         while not process.stdout.readline().startswith("Epoch 1/2"):
             assert process.poll() is None, process.stderr.read()
         process.send_signal(signal.SIGINT)
@@ -43,3 +48,13 @@ def test_the_advised_command_continues_the_run(forked_script, interrupted):
     assert "Continuing after epoch 1 of 2." in stdout
     history = np.loadtxt(folder / "outputs" / "history.csv", delimiter=",", skiprows=1)
     assert history[:, 0].tolist() == [1] * 50 + [2] * 50
+
+
+def test_ctrl_c_while_tensorflow_is_imported_prints_nothing(tmp_path):
+    with start_script(["--epochs", "1"], tmp_path, preexec_fn=default_interrupt) as process:
+        while "pywrap_tensorflow" not in Path(f"/proc/{process.pid}/maps").read_text():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.communicate() == ("", "")
+        assert process.returncode == -signal.SIGINT
+    assert not list(tmp_path.iterdir())
