@@ -4,14 +4,16 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 import pytest
 
 pytest.register_assert_rewrite("helpers")  # so that its asserts tell what they compared, as those of the tests do
-from helpers import (EPOCHS, ROOT, SCRIPT, SMALL_RUN, SMALL_STACKGAN, STACKGAN,  # noqa: E402
+from helpers import (DEADLINE, EPOCHS, ROOT, SCRIPT, SMALL_RUN, SMALL_STACKGAN, STACKGAN,  # noqa: E402
                      clean_environment)
 
 sys.path.insert(0, str(ROOT))
@@ -29,6 +31,11 @@ LONGEST = ("test_distribution.py", "test_stackgan_run.py", "test_evaluate.py", "
 
 def pytest_configure(config):
     config.option.loadscopereorder = False  # pytest-xdist would start with the files that have most tests
+    workers, name = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)), os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    if hasattr(os, "sched_setaffinity"):  # not on macOS
+        # Threads of several processes that share cores wait for each other, so each worker keeps to its own.
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[int(name[2:])::workers] or cores)
 
 
 def pytest_collection_modifyitems(items):
@@ -44,6 +51,15 @@ class ForkedProcess:
         self.ask, self.stdout, self.stderr = ask, folder / "stdout", folder / "stderr"
         script, arguments, run_folder, size, variables = request
         self.pid = ask([str(script), arguments, str(run_folder), str(self.stdout), str(self.stderr), size, variables])
+
+    def kill_when(self, condition):
+        """Kill the process as soon as `condition()` holds, and wait for its end."""
+        end = time.monotonic() + DEADLINE
+        while not condition():
+            assert time.monotonic() < end, self.stderr.read_text()
+            time.sleep(0.01)
+        os.kill(self.pid, signal.SIGKILL)
+        self.ask(self.pid)
 
     def wait(self):
         """Wait for the end and return (exit status, stdout, stderr)."""

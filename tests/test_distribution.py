@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import cgan_mnist
 import numpy as np
 import pytest
-from helpers import (DEADLINE, REPEATED_FILES, SMALL_STACKGAN, STACKGAN, assert_one_line, assert_refused, contents,
+from helpers import (REPEATED_FILES, SMALL_STACKGAN, STACKGAN, assert_one_line, assert_refused, contents,
                      start_script)
 from mnist_gan.distribution import check_cluster, choose_strategy
 from mnist_gan.errors import InputError
@@ -83,10 +83,7 @@ def test_two_workers_train_what_one_process_does(spread_run):
 def test_when_a_worker_is_killed_the_other_ends_in_a_line_and_resuming_gives_the_same_bytes(
         start_workers, spread_run, tmp_path):
     chief, victim = start_workers([tmp_path] * 2, ARGUMENTS, ARGUMENTS)
-    deadline = time.monotonic() + DEADLINE
-    while not (tmp_path / "outputs" / "checkpoint.npz").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.kill(victim.pid, signal.SIGKILL)
+    victim.kill_when((tmp_path / "outputs" / "checkpoint.npz").exists)
     killed = time.monotonic()
     status, _, stderr = chief.wait()
     assert status == 1 and time.monotonic() - killed < 60

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import stackgan_mnist
-from helpers import ROOT, SMALL_STACKGAN, STACKGAN, assert_refused, contents, start_script
+from helpers import ROOT, SMALL_STACKGAN, STACKGAN, assert_refused, contents
 
 OUTPUTS, PLOTS = "outputs/stackgan", "plots/stackgan"
 NETWORKS = ("text_encoder", "stage1_generator", "stage2_generator")
@@ -64,17 +64,11 @@ def checkpoint_of(folder):
         return {name: checkpoint[name].tobytes() for name in checkpoint.files}
 
 
-def kill_after(line, arguments, folder):
-    """Start a run in `folder` and kill it as soon as it has printed `line`."""
-    with start_script(arguments, folder, script=STACKGAN) as process:
-        while not process.stdout.readline().startswith(line):
-            assert process.poll() is None, process.stderr.read()
-        process.kill()
-
-
-def test_a_run_killed_in_both_stages_ends_with_the_same_bytes(forked_script, stackgan_run, tmp_path):
-    kill_after("Stage I, epoch 1/2", SMALL_STACKGAN, tmp_path)
-    kill_after("Stage I, epoch 2/2", [*SMALL_STACKGAN, "--resume"], tmp_path)
+def test_a_run_killed_in_both_stages_ends_with_the_same_bytes(fork_script, forked_script, stackgan_run, tmp_path):
+    for arguments, line in ((SMALL_STACKGAN, "Stage I, epoch 1/2"),
+                            ([*SMALL_STACKGAN, "--resume"], "Stage I, epoch 2/2")):
+        process = fork_script(arguments, tmp_path, STACKGAN)
+        process.kill_when(lambda process=process, line=line: line in process.stdout.read_text())
     before = checkpoint_of(tmp_path)
     status, stdout, stderr = forked_script([*SMALL_STACKGAN, "--resume"], tmp_path, STACKGAN)
     assert (status, stderr) == (0, "")
