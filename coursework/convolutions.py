@@ -129,7 +129,7 @@ UPSAMPLERS = ("transposed 3 × 3", "transposed 4 × 4", "transposed 5 × 5", "ne
               "PixelShuffle, ICNR")
 
 
-def time_side_by_side(functions, repeats):
+def time_in_turns(functions, repeats):
     """Return the median seconds of each of `functions`, called in turns, so that other load meets all alike."""
     seconds = []
     for _ in range(repeats + 1):
@@ -176,7 +176,7 @@ def pixelshuffle(options, part):
     networks = {name: upsampler(name) for name in UPSAMPLERS}
     x = tf.random.stateless_normal((64, SIDE // 2, SIDE // 2, 32), (0, 0))
     compiled = [tf.function(network, autograph=False) for network in networks.values()]
-    times = part("time", lambda: time_side_by_side([lambda f=f: f(x) for f in compiled], 5 if options.quick else 50))
+    times = part("time", lambda: time_in_turns([lambda f=f: f(x) for f in compiled], 5 if options.quick else 50))
     cheapest = multiply_adds(networks["transposed 4 × 4"])
     ways, maps = {}, {}
     for (name, network), seconds in zip(networks.items(), times, strict=True):
@@ -191,7 +191,7 @@ def pixelshuffle(options, part):
     low, high = (super_resolution(late) for late in (True, False))
     batch = tf.random.stateless_normal((64, SIDE // 2, SIDE // 2, 1), (0, 0))
     compiled = [tf.function(network, autograph=False) for network in (high, low)]
-    high_time, low_time = part("super-resolution", lambda: time_side_by_side([lambda f=f: f(batch) for f in compiled],
+    high_time, low_time = part("super-resolution", lambda: time_in_turns([lambda f=f: f(batch) for f in compiled],
                                                                              2 if options.quick else 20))
     results = {"equality": check_equalities(0), "ways": ways,
                "checkerboard_of_digits": float(checkerboard_energy(images[..., 0] / 2 + 0.5).mean()),
@@ -314,7 +314,7 @@ def dcgan(options, part):
                 without_xla(training, settings)
             rows = tf.range(settings.batch_size)
             steps.append(lambda step=training.train_batch, rows=rows: step(rows, tf.constant(0)).numpy())
-        dense, convolutional = time_side_by_side(steps, 3 if options.quick else 40)
+        dense, convolutional = time_in_turns(steps, 3 if options.quick else 40)
         return {"dense_milliseconds": 1000 * dense, "dcgan_milliseconds": 1000 * convolutional,
                 "ratio": convolutional / dense}
     seconds = part("time", time_batches)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import tensorflow as tf
-from coursework.convolutions import time_side_by_side
+from coursework.convolutions import time_in_turns
 from coursework.runs import decode, encode, summarize
 from coursework.training import COMMITTED
 from evaluate import prepare_scenes
@@ -292,7 +292,7 @@ def stackgan_upsampling(options, part):
             stage = build_stage(2, settings, ready.data, ready.embeddings, ready.picture_encoder, stage1)
             steps.append(lambda step=stage.train_batch: step(tf.range(settings.batch_size), tf.constant(0)).numpy())
             sizes.append((multiply_adds(stage.generator), stage.generator.count_params()))
-        seconds = time_side_by_side(steps, 2 if options.quick else 12)
+        seconds = time_in_turns(steps, 2 if options.quick else 12)
         return {way: {"multiply_adds": products, "weights": weights,
                       "time_ratio": took / seconds[ways.index("transposed")]}
                 for way, (products, weights), took in zip(ways, sizes, seconds, strict=True)}
