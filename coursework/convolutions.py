@@ -192,7 +192,7 @@ def pixelshuffle(options, part):
     batch = tf.random.stateless_normal((64, SIDE // 2, SIDE // 2, 1), (0, 0))
     compiled = [tf.function(network, autograph=False) for network in (high, low)]
     high_time, low_time = part("super-resolution", lambda: time_in_turns([lambda f=f: f(batch) for f in compiled],
-                                                                             2 if options.quick else 20))
+                                                                         2 if options.quick else 20))
     results = {"equality": check_equalities(0), "ways": ways,
                "checkerboard_of_digits": float(checkerboard_energy(images[..., 0] / 2 + 0.5).mean()),
                "super_resolution": {"multiply_adds_ratio": multiply_adds(high) / multiply_adds(low),

@@ -49,6 +49,8 @@ class ForkedProcess:
     def __init__(self, ask, folder, request):
         """Let `ask`, which sends a request and returns the answer, start what `request` says."""
         self.ask, self.stdout, self.stderr = ask, folder / "stdout", folder / "stderr"
+        for path in (self.stdout, self.stderr):
+            path.touch()  # so that they can be read before the process has come to open them
         script, arguments, run_folder, size, variables = request
         self.pid = ask([str(script), arguments, str(run_folder), str(self.stdout), str(self.stderr), size, variables])
 

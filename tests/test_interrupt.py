@@ -50,6 +50,7 @@ def test_the_advised_command_continues_the_run(forked_script, interrupted):
     assert history[:, 0].tolist() == [1] * 50 + [2] * 50
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what a process has loaded")
 def test_ctrl_c_while_tensorflow_is_imported_prints_nothing(tmp_path):
     with start_script(["--epochs", "1"], tmp_path, preexec_fn=default_interrupt) as process:
         while "pywrap_tensorflow" not in Path(f"/proc/{process.pid}/maps").read_text():
