@@ -52,7 +52,7 @@ def silenced_stderr():
 
 @contextlib.contextmanager
 def ended_by_ctrl_c():
-    """Let Ctrl-C end the process as it ends other programs, where Python would print what it was just importing."""
+    """Let Ctrl-C end the process as it ends other programs, where Python would answer late or print a traceback."""
     handler = signal.getsignal(signal.SIGINT)
     if handler is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
         yield  # whoever imports the package has other plans for it, or is not asked

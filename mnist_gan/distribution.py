@@ -14,6 +14,7 @@ import zlib
 import tensorflow as tf
 from keras import layers
 
+from mnist_gan import ended_by_ctrl_c
 from mnist_gan.errors import InputError
 
 TF_CONFIG_EXAMPLE = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
@@ -82,10 +83,9 @@ def choose_strategy(settings):
     require_equal_shares(settings.batch_size, workers * max(1, gpus))
     if workers * max(1, gpus) == 1:
         return None
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own handler would wait, too
-    print(f"Waiting for all {workers} workers.", flush=True)
-    strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with ended_by_ctrl_c():  # Python's own handler would wait, too
+        print(f"Waiting for all {workers} workers.", flush=True)
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # TensorFlow has caught it, and would train on
     return strategy
 

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,7 +32,10 @@ def clean_environment():
 
 def start_script(arguments, folder, script=SCRIPT, **options):
     """Start a script with `arguments` in `folder`, output to pipes unless `options` say otherwise."""
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+    def heed_interrupts():  # which a test run in the background may ignore, and what it starts would do so, too
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "preexec_fn": heed_interrupts,
+               **options}
     return subprocess.Popen([sys.executable, script, *arguments], cwd=folder, stdin=subprocess.DEVNULL,
                             env=clean_environment(), **options)
 

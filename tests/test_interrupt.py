@@ -9,11 +9,6 @@ import pytest
 from helpers import assert_one_line, start_script
 
 
-def default_interrupt():
-    """Let Ctrl-C interrupt; a test run in the background may ignore it, and what it starts would do so, too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory):
     """The folder, exit status and stderr of a run that got Ctrl-C after the line of its first epoch.
@@ -21,8 +16,7 @@ def interrupted(tmp_path_factory):
     Its epochs last for seconds, so that the signal arrives within the second one.
     """
     folder = tmp_path_factory.mktemp("interrupted")
-    with start_script(["--train-size", "3200", "--batch-size", "64", "--epochs", "2"], folder,
-                      preexec_fn=default_interrupt) as process:
+    with start_script(["--train-size", "3200", "--batch-size", "64", "--epochs", "2"], folder) as process:
         while not process.stdout.readline().startswith("Epoch 1/2"):
             assert process.poll() is None, process.stderr.read()
         process.send_signal(signal.SIGINT)
@@ -52,7 +46,7 @@ def test_the_advised_command_continues_the_run(forked_script, interrupted):
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what a process has loaded")
 def test_ctrl_c_while_tensorflow_is_imported_prints_nothing(tmp_path):
-    with start_script(["--epochs", "1"], tmp_path, preexec_fn=default_interrupt) as process:
+    with start_script(["--epochs", "1"], tmp_path) as process:
         while "pywrap_tensorflow" not in Path(f"/proc/{process.pid}/maps").read_text():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
