@@ -27,18 +27,18 @@ from types import SimpleNamespace
 # Before Keras, because the package starts TensorFlow without its messages.
 import cgan_mnist as cgan
 import stackgan_mnist as stackgan
-from mnist_gan.command_line import (checked, one_line_errors, path_name, positive_number, readable_time, run,
+from mnist_gan.running.command_line import (checked, one_line_errors, path_name, positive_number, readable_time, run,
                                     whole_number)
-from mnist_gan.distribution import replicas, spread
+from mnist_gan.running.distribution import replicas, run_distributed
 from mnist_gan.errors import InputError
 from mnist_gan.files import open_folder, write_json
-from mnist_gan.mnist import DIGITS, PIXELS, SIDE, load_data
+from mnist_gan.data.mnist import DIGITS, PIXELS, SIDE, load_data
 from mnist_gan.networks import multiply_adds
-from mnist_gan.painting import PALETTE
-from mnist_gan.pictures import save_figure
-from mnist_gan.scaling import draw_scaling, fit_compute, reduction_seconds, speed_up, worthwhile_rows
-from mnist_gan.sentences import sentence_table
-from mnist_gan.settings import versions
+from mnist_gan.data.painting import PALETTE
+from mnist_gan.drawing.pictures import save_figure
+from benchmarks.scaling import draw_scaling, fit_compute, reduction_seconds, speed_up, worthwhile_rows
+from mnist_gan.data.sentences import sentence_table
+from mnist_gan.running.settings import versions
 
 import keras
 import numpy as np
@@ -209,7 +209,7 @@ def torch_contender(settings, x_train, y_train):
     generator, averaged = (Conditional(
         latent_dim, *hidden(latent_dim, 256, normalized(256)), *hidden(256, 512, normalized(512)),
         *hidden(512, 1024, normalized(1024)), nn.Linear(1024, PIXELS), nn.Unflatten(1, (1, SIDE, SIDE)),
-        *(nn.AvgPool2d(3, 1, 1, count_include_pad=False) for _ in range(settings.smoothing)), nn.Tanh())
+        *(nn.AvgPool2d(3, 1, 1, count_include_pad=False) for _ in range(settings.box_filter)), nn.Tanh())
         for _ in range(2))
     discriminator = Discriminator(
         PIXELS, *hidden(PIXELS, settings.discriminator_units, nn.Identity()),
@@ -259,7 +259,7 @@ def torch_contender(settings, x_train, y_train):
         discriminator.requires_grad_(True)
         with torch.no_grad():
             for average, current in zip(averaged.parameters(), generator.parameters(), strict=True):
-                average.lerp_(current, 1 - settings.averaging_decay)
+                average.lerp_(current, 1 - settings.ema_decay)
     return train
 
 
@@ -451,7 +451,7 @@ def torch_stage_contender(stage, batch_size, x_train):
         discriminator.requires_grad_(True)
         with torch.no_grad():
             for average, current in zip(averaged.parameters(), generator.parameters(), strict=True):
-                average.lerp_(current, 1 - settings.averaging_decay)
+                average.lerp_(current, 1 - settings.ema_decay)
     return train
 
 
@@ -502,7 +502,7 @@ def write_results(settings, path, results):
 
 FIRST_BATCH = """
 import cgan_mnist as cgan, tensorflow as tf
-from mnist_gan.mnist import load_data
+from mnist_gan.data.mnist import load_data
 settings = cgan.parse_arguments(["--batch-size", "{}"])
 (x_train, y_train), _ = load_data()
 cgan.build_training(settings, x_train, y_train).train_batch(tf.range(settings.batch_size), tf.constant(0)).numpy()
@@ -660,7 +660,7 @@ def median_seconds(call, calls):
 def time_network(size, calls):
     """Return (latency in seconds per message, bandwidth in bytes per second) between the workers of this cluster.
 
-    They follow, by the model in `mnist_gan/scaling.py`, from reductions of one number and of `size` bytes.
+    They follow, by the model in `benchmarks/scaling.py`, from reductions of one number and of `size` bytes.
     """
     strategy = tf.distribute.get_strategy()
 
@@ -690,7 +690,7 @@ def time_worker(name, batch_size, jit_compile, calls):
             found["reductions"], found["bytes"] = count_reductions(training.train_batch, batch_size)
             found["latency"], found["bandwidth"] = time_network(found["bytes"], calls)
         print(json.dumps(found), flush=True)
-    spread(measure, SimpleNamespace(slurm=False, batch_size=batch_size))
+    run_distributed(measure, SimpleNamespace(slurm=False, batch_size=batch_size))
 
 
 def time_processes(count, name, batch_size, jit_compile, calls):

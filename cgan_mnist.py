@@ -19,21 +19,21 @@ from pathlib import Path
 from types import SimpleNamespace
 
 # Before Keras, because the package starts TensorFlow without its messages.
-from mnist_gan.averaging import measure_statistics, update_average
-from mnist_gan.checkpoints import finite_values, load_checkpoint, require_checkpoint, restore, save_checkpoint
-from mnist_gan.command_line import (add_file_options, add_repetition_options, digit_string, fraction_below,
+from mnist_gan.running.ema import update_batch_norm, update_ema
+from mnist_gan.running.checkpoints import finite_values, load_checkpoint, require_checkpoint, restore, save_checkpoint
+from mnist_gan.running.command_line import (add_file_options, add_repetition_options, digit_string, fraction_below,
                                     one_line_errors, path_name, positive_number, readable_time, run, run_training,
                                     whole_number)
-from mnist_gan.diagrams import draw_network
-from mnist_gan.distribution import (compile_step, is_chief, normal_numbers, own_pairs, own_part, replicas,
+from mnist_gan.drawing.diagrams import draw_network
+from mnist_gan.running.distribution import (compile_step, is_chief, normal_numbers, own_pairs, own_part, replicas,
                                     require_agreement, synchronize)
 from mnist_gan.errors import InputError
 from mnist_gan.files import locked_folders, open_folder
-from mnist_gan.history import draw_curves, draw_losses, write_history
-from mnist_gan.mnist import DIGITS, PIXELS, SIDE, load_training_images, scale_images
+from mnist_gan.drawing.curves import draw_curves, draw_losses, write_history
+from mnist_gan.data.mnist import DIGITS, PIXELS, SIDE, load_training_images, scale_images
 from mnist_gan.networks import load_network, save_network
-from mnist_gan.pictures import draw_grid, grid_path, read_grids, remove_later_grids, save_figure, write_gif
-from mnist_gan.settings import print_settings, record_settings, write_settings
+from mnist_gan.drawing.pictures import draw_grid, grid_path, read_grids, remove_later_grids, save_figure, write_gif
+from mnist_gan.running.settings import print_settings, record_settings, write_settings
 
 import keras
 import numpy as np
@@ -43,11 +43,11 @@ from keras import layers, ops
 # ------------------------------------------------------------------------------------------- networks
 
 
-def build_generator(latent_dim=100, embedding_range=0.05, smoothing=0):
+def build_generator(latent_dim=100, embedding_range=0.05, box_filter=0):
     """Build the generator: noise (n, latent_dim), standard normal, and label (n,), integers 0..9,
     to images (n, 28, 28, 1) in [-1, 1].
 
-    The label's embedding, which starts uniform within ± `embedding_range`, is multiplied into the noise. `smoothing`
+    The label's embedding, which starts uniform within ± `embedding_range`, is multiplied into the noise. `box_filter`
     times, every pixel becomes the mean of itself and its neighbours before the tanh. The defaults are usual values.
     """
     noise = keras.Input((latent_dim,), name="noise")
@@ -63,7 +63,7 @@ def build_generator(latent_dim=100, embedding_range=0.05, smoothing=0):
     x = layers.Reshape((SIDE, SIDE, 1))(x)
     # Neighbours share what they are made of, so that single pixels do not stand out as specks; the tanh sharpens again.
     # Along columns, then along rows: the mean of 3 × 3 pixels, faster than at once.
-    for _ in range(smoothing):
+    for _ in range(box_filter):
         x = layers.AveragePooling2D((3, 1), strides=1, padding="same")(x)
         x = layers.AveragePooling2D((1, 3), strides=1, padding="same")(x)
     image = layers.Activation("tanh", name="image")(x)
@@ -110,7 +110,7 @@ HISTORY_COLUMNS = ("d_loss_real", "d_loss_fake", "d_loss", "g_loss", "d_probabil
 
 def build_networks(settings):
     """Return a new generator, another of its kind for the average of its weights, and a discriminator."""
-    return (*(build_generator(settings.latent_dim, settings.embedding_range, settings.smoothing) for _ in range(2)),
+    return (*(build_generator(settings.latent_dim, settings.embedding_range, settings.box_filter) for _ in range(2)),
             build_discriminator(settings.dropout, settings.discriminator_units, settings.discriminator_embedding_mean,
                                 settings.gray_stretch))
 
@@ -124,7 +124,7 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
 
     Returns a namespace with
 
-    - `generator`, `averaged_generator`, `discriminator`: the networks;
+    - `generator`, `ema_generator`, `discriminator`: the networks;
     - `generator_optimizer`, `discriminator_optimizer`: their optimizers;
     - `variables`: all that must be kept to continue bit for bit, random states included;
     - `train_on_real(rows)`: update the discriminator on the training images `rows`, int32 (batch_size,);
@@ -138,8 +138,8 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
     scripts would not do: on Keras 3 `compile` keeps no snapshot of it, and the discriminator would stay untrained.
     """
     keras.utils.set_random_seed(settings.seed)  # the initial weights and the dropout masks
-    generator, averaged_generator, discriminator = networks(settings)
-    averaged_generator.set_weights(generator.get_weights())
+    generator, ema_generator, discriminator = networks(settings)
+    ema_generator.set_weights(generator.get_weights())
     generator_optimizer = keras.optimizers.Adam(settings.generator_learning_rate, beta_1=0.5)
     discriminator_optimizer = keras.optimizers.Adam(settings.discriminator_learning_rate, beta_1=0.5)
     generator_optimizer.build(generator.trainable_variables)
@@ -221,7 +221,7 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
             variation = settling * tf.reduce_mean(tf.image.total_variation(images)) / PIXELS
             objective = (objective + settings.total_variation_weight * variation) / replicas()
         generator_optimizer.apply(tape.gradient(objective, variables), variables)
-        update_average(averaged_generator, generator, settings.averaging_decay, step)
+        update_ema(ema_generator, generator, settings.ema_decay, step)
         return loss
 
     def train_batch(rows, step):
@@ -232,9 +232,9 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
         return tf.stack([loss_real, loss_fake, (loss_real + loss_fake) / 2, g_loss, probability_real, probability_fake])
 
     return SimpleNamespace(
-        generator=generator, averaged_generator=averaged_generator, discriminator=discriminator,
+        generator=generator, ema_generator=ema_generator, discriminator=discriminator,
         generator_optimizer=generator_optimizer, discriminator_optimizer=discriminator_optimizer,
-        variables=[variable for part in (generator, averaged_generator, discriminator, generator_optimizer,
+        variables=[variable for part in (generator, ema_generator, discriminator, generator_optimizer,
                                          discriminator_optimizer) for variable in part.variables],
         train_on_real=train_on_real, train_on_generated=train_on_generated, train_generator=train_generator,
         train_batch=compile_step(train_batch, jit_compile))
@@ -246,7 +246,7 @@ def build_training(settings, x_train, y_train, jit_compile=True, networks=build_
 RESUMED_SETTINGS = ("batch_size", "latent_dim", "generator_learning_rate", "discriminator_learning_rate", "dropout",
                     "discriminator_units", "discriminator_embedding_mean", "gray_stretch", "label_smoothing",
                     "wrong_label_weight", "mode_seeking_weight", "total_variation_weight", "settle_after",
-                    "embedding_range", "smoothing", "averaging_decay", "seed", "train_size", "data_crc32")
+                    "embedding_range", "box_filter", "ema_decay", "seed", "train_size", "data_crc32")
 
 
 def recalibrate(generator, seed):
@@ -254,7 +254,7 @@ def recalibrate(generator, seed):
     def draw(number):
         noise = tf.random.stateless_normal((250, generator.inputs[0].shape[1]), (seed, -1 - number))
         return [noise, tf.range(250) % DIGITS]
-    measure_statistics(generator, draw)
+    update_batch_norm(generator, draw)
 
 
 def train_epoch(training, settings, epoch):
@@ -302,12 +302,12 @@ def train_epochs(settings, record, x_train, y_train, outputs):
         training.generator_optimizer.learning_rate = share * settings.generator_learning_rate
         training.discriminator_optimizer.learning_rate = share * settings.discriminator_learning_rate
         rows = train_epoch(training, settings, epoch)
-        recalibrate(training.averaged_generator, settings.seed)
+        recalibrate(training.ema_generator, settings.seed)
         values = finite_values(training.variables, epoch + 1)
         epoch, history = epoch + 1, np.concatenate([history, rows])
         seconds += time.perf_counter() - started
         if is_chief():
-            images = generate_images(training.averaged_generator, np.tile(np.arange(DIGITS), 10), settings.seed)
+            images = generate_images(training.ema_generator, np.tile(np.arange(DIGITS), 10), settings.seed)
             save_figure(grid_path(outputs, epoch), draw_grid(images, range(DIGITS), f"Epoch {epoch}"))
             write_history(outputs / "history.csv", HISTORY_COLUMNS, history, epoch)
             # Last, so that whatever a checkpoint counts as finished is already on the disk.
@@ -322,7 +322,7 @@ def train_epochs(settings, record, x_train, y_train, outputs):
 def write_results(settings, record, training, history, seconds, outputs, plots):
     """Write and announce what a finished training leaves beside its grids, history and checkpoint."""
     remove_later_grids(outputs, settings.epochs)
-    save_network(outputs / "generator.keras", training.averaged_generator)
+    save_network(outputs / "generator.keras", training.ema_generator)
     save_figure(plots / "loss_curves.png", draw_losses(settings.epochs, history[:, 2], history[:, 3]))
     save_figure(plots / "discriminator_output.png", draw_discriminator_output(
         history, settings.epochs, settings.label_smoothing, settings.wrong_label_weight))
@@ -450,9 +450,9 @@ def parse_arguments(arguments=None):
                           help="epochs after which both learning rates halve with every further epoch")
     training.add_argument("--embedding-range", type=positive_number, default=1.0,
                           help="the generator's label embedding starts uniform within ± this (Keras: 0.05)")
-    training.add_argument("--smoothing", type=whole_number(0, 9), default=1,
+    training.add_argument("--box-filter", type=whole_number(0, 9), default=1,
                           help="how often the generator averages every pixel with its neighbours, against specks")
-    training.add_argument("--averaging-decay", type=fraction_below(1), default=0.9998,
+    training.add_argument("--ema-decay", type=fraction_below(1), default=0.9998,
                           help="decay per batch of the average of the generator's weights that files show; 0 for none")
     add_repetition_options(training)
     add_file_options(parser, "outputs", "plots")

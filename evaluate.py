@@ -17,19 +17,19 @@ from types import SimpleNamespace
 
 # Before Keras, because the package starts TensorFlow without its messages.
 from cgan_mnist import generate_images, load_generator
-from mnist_gan.classifiers import classify, find_classifier, load_classifier, two_sample_accuracy
-from mnist_gan.command_line import one_line_errors, path_name, readable_time, run, whole_number
-from mnist_gan.distances import (NEIGHBOURS, frechet_distance, nearest, parzen_log_likelihoods, precision_recall,
-                                 spread)
+from mnist_gan.metrics.classifiers import classify, find_classifier, load_classifier, two_sample_accuracy
+from mnist_gan.running.command_line import one_line_errors, path_name, readable_time, run, whole_number
+from mnist_gan.metrics.distances import (NEIGHBOURS, frechet_distance, nearest, parzen_log_likelihoods, precision_recall,
+                                 total_variance)
 from mnist_gan.errors import InputError
 from mnist_gan.files import open_folder, write_json
-from mnist_gan.mnist import DIGITS, PIXELS, SIDE, load_data, scale_images
-from mnist_gan.obedience import (ALL_FIVE, checkerboard_energy, describe_images, digits_alone, find_attributes,
-                                 recolour_never_seen, shares_right, unsay, variety, write_sentences)
-from mnist_gan.painting import enlarge, halve, paint, shape_cuts
-from mnist_gan.pieces import count_pieces
-from mnist_gan.pictures import draw_grid, save_figure, tile_images
-from mnist_gan.sentences import ATTRIBUTES
+from mnist_gan.data.mnist import DIGITS, PIXELS, SIDE, load_data, scale_images
+from mnist_gan.metrics.attributes import (ALL_FIVE, checkerboard_energy, describe_images, digits_alone, find_attributes,
+                                 recolour_never_seen, attribute_accuracy, conditional_diversity, unsay, write_sentences)
+from mnist_gan.data.painting import enlarge, halve, paint, shape_cuts
+from mnist_gan.metrics.components import count_components
+from mnist_gan.drawing.pictures import draw_grid, save_figure, tile_images
+from mnist_gan.data.sentences import ATTRIBUTES
 from stackgan_mnist import NETWORK_FILES, draw_pictures, draw_sheet, load_networks
 
 import numpy as np
@@ -102,21 +102,21 @@ def score(images, labels, features, seen, distances, real):
     """
     accuracies = [float((seen[labels == digit] == digit).mean()) for digit in range(DIGITS)]
     precision, recall = precision_recall(real.test_features, features)
-    spreads = [float(spread(features[labels == digit]) / spread(real.test_features[real.test_labels == digit]))
+    variances = [float(total_variance(features[labels == digit]) / total_variance(real.test_features[real.test_labels == digit]))
                for digit in range(DIGITS)]
     pixels = to_pixels(images)
     sigma = choose_sigma(real.held_out_pixels, pixels)
     likelihoods = parzen_log_likelihoods(real.test_pixels, pixels, sigma)
-    pieces, stray = count_pieces(images)
+    pieces, stray = count_components(images)
     return {
         "fid": float(frechet_distance(features, real.test_features)),
         "label_accuracy": float(np.mean(accuracies)),
         "worst_digit_accuracy": min(accuracies),
         "precision": float(precision),
         "recall": float(recall),
-        "spread_within_digits": float(np.mean(spreads)),
-        "pieces_per_digit": float(pieces.mean()),
-        "stray_ink": float(stray.mean()),
+        "variance_within_digits": float(np.mean(variances)),
+        "components_per_digit": float(pieces.mean()),
+        "off_component_ink": float(stray.mean()),
         "ink": float(pixels.mean()),
         "two_sample_accuracy": two_sample_accuracy(images, real.test_pixels.reshape(-1, SIDE, SIDE, 1) * 2 - 1),
         "parzen_log_likelihood": float(likelihoods.mean()),
@@ -125,7 +125,7 @@ def score(images, labels, features, seen, distances, real):
         "nearest_distance_median": float(np.median(distances)),
         "nearest_distance_1st_percentile": float(np.percentile(distances, 1)),
         "label_accuracy_per_digit": accuracies,
-        "spread_per_digit": spreads,
+        "variance_per_digit": variances,
     }
 
 
@@ -285,9 +285,9 @@ def score_painted(look, scenes, test_features):
     """Return all figures, a dictionary, of what `look_at` found in `scenes` for one stage, but `fid_over_floor`."""
     precision, recall = precision_recall(test_features, look.features)
     figures = {f"{name}_{attribute}": share for name in ("seen", "never_seen")
-               for attribute, share in shares_right(look.found[name], scenes[name].asked).items()}
+               for attribute, share in attribute_accuracy(look.found[name], scenes[name].asked).items()}
     figures |= {f"{name}_{attribute}": ratio for name in ("unsaid", "digit_alone")
-                for attribute, ratio in variety(look.found[name], scenes[name].asked, scenes[name].real).items()}
+                for attribute, ratio in conditional_diversity(look.found[name], scenes[name].asked, scenes[name].real).items()}
     return {**figures, "fid": float(frechet_distance(look.features, test_features)), "precision": float(precision),
             "recall": float(recall), "checkerboard_energy": look.checkerboard}
 
@@ -295,7 +295,7 @@ def score_painted(look, scenes, test_features):
 # ------------------------------------------------------------------------------ pictures of a StackGAN
 
 
-def draw_obedience(columns):
+def draw_attribute_accuracy(columns):
     """Draw how many pictures obey each part of their sentence; `columns` maps a heading to figures."""
     figure = Figure((11, 7.5), dpi=100, layout="constrained")
     width = 0.8 / len(columns)
@@ -335,8 +335,8 @@ def draw_sentences(networks, scene, seed, count=8, samples=8):
 
 CGAN_TABLE = (("FID", "fid", 1, 2), ("label accuracy (%)", "label_accuracy", 100, 2),
               ("worst digit's accuracy (%)", "worst_digit_accuracy", 100, 1), ("precision", "precision", 1, 3),
-              ("recall", "recall", 1, 3), ("spread within digits, real = 1", "spread_within_digits", 1, 2),
-              ("pieces per digit", "pieces_per_digit", 1, 3), ("stray ink (%)", "stray_ink", 100, 2),
+              ("recall", "recall", 1, 3), ("variance within digits, real = 1", "variance_within_digits", 1, 2),
+              ("components per digit", "components_per_digit", 1, 3), ("off-component ink (%)", "off_component_ink", 100, 2),
               ("ink (% of the picture)", "ink", 100, 2),
               ("two-sample accuracy", "two_sample_accuracy", 1, 3),
               ("Parzen log-likelihood (nats)", "parzen_log_likelihood", 1, 1),
@@ -505,7 +505,7 @@ def evaluate_stackgan(settings, plots_dir):
         "classifier_test_accuracy": digit_accuracy,
         "painted_classifier_test_accuracy": dict(zip(ATTRIBUTES, colour_accuracies, strict=False)), **columns}
     write_json(outputs / "metrics.json", metrics)
-    save_figure(plots / "obedience.png", draw_obedience(
+    save_figure(plots / "obedience.png", draw_attribute_accuracy(
         {**{name: figures[0] for name, figures in stages.items()}, "real": real_columns["real"]}))
     save_figure(plots / "sentences.png", draw_sentences(
         next(iter(runs.values())), scenes["seen"], settings.seed))

@@ -24,12 +24,12 @@ from types import SimpleNamespace
 from cgan_mnist import RESUMED_SETTINGS
 from coursework import collapse, convolutions, fid, labels, noise, runs, stackgan, training
 from coursework.report import with_numbers
-from mnist_gan.command_line import one_line_errors, path_name, readable_time, run
+from mnist_gan.running.command_line import one_line_errors, path_name, readable_time, run
 from mnist_gan.errors import InputError
-from mnist_gan.files import open_folder, write_json, write_whole
-from mnist_gan.mnist import DIGITS, load_data
-from mnist_gan.pictures import save_figure
-from mnist_gan.settings import record_settings, versions
+from mnist_gan.files import open_folder, write_json, atomic_write
+from mnist_gan.data.mnist import DIGITS, load_data
+from mnist_gan.drawing.pictures import save_figure
+from mnist_gan.running.settings import record_settings, versions
 
 import numpy as np
 
@@ -84,7 +84,7 @@ def open_parts(path, settings):
             finished[name] = compute()
             # With NaN for what is no number, so that a part is the same whether it was computed now or before.
             kept = json.dumps({"settings": settings, "seconds": seconds(), "parts": finished})
-            write_whole(path, lambda partial: partial.write_text(kept))
+            atomic_write(path, lambda partial: partial.write_text(kept))
             took = time.perf_counter() - begun
             print(f"{readable_time(took)}" + (f", about {readable_time(left * took)} left" if left else ""), flush=True)
         return finished[name]
@@ -147,7 +147,7 @@ def update_reports():
     folder = open_folder(ROOT)
     for name in REPORTS:
         text = with_numbers((folder / name).read_text(encoding="utf-8"), COMMITTED)
-        write_whole(folder / name, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))
+        atomic_write(folder / name, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))
 
 
 def parse_arguments(arguments=None):

@@ -5,7 +5,7 @@
     python stackgan_mnist.py --walk "a thin white one on black" "a thick blue eight on yellow"
 
 The script reads from top to bottom in the order in which things happen: data, networks, training, pictures, command
-line. Sentences and paint are described in `mnist_gan/sentences.py` and `mnist_gan/painting.py`.
+line. Sentences and paint are described in `mnist_gan/data/sentences.py` and `mnist_gan/data/painting.py`.
 
 Zhang et al. 2017, StackGAN: Text to Photo-realistic Image Synthesis with Stacked Generative Adversarial Networks,
 https://arxiv.org/abs/1612.03242
@@ -21,25 +21,25 @@ from pathlib import Path
 from types import SimpleNamespace
 
 # Before Keras, because the package starts TensorFlow without its messages.
-from mnist_gan.averaging import measure_statistics, update_average
-from mnist_gan.checkpoints import finite_values, load_checkpoint, require_checkpoint, restore, save_checkpoint
-from mnist_gan.command_line import (add_file_options, add_repetition_options, checked, fraction_below, one_line_errors,
+from mnist_gan.running.ema import update_batch_norm, update_ema
+from mnist_gan.running.checkpoints import finite_values, load_checkpoint, require_checkpoint, restore, save_checkpoint
+from mnist_gan.running.command_line import (add_file_options, add_repetition_options, checked, fraction_below, one_line_errors,
                                     path_name, positive_number, readable_time, run, run_training, whole_number)
-from mnist_gan.diagrams import draw_graph
-from mnist_gan.distribution import (compile_step, is_chief, normal_numbers, own_pairs, own_part, replicas,
+from mnist_gan.drawing.diagrams import draw_graph
+from mnist_gan.running.distribution import (compile_step, is_chief, normal_numbers, own_pairs, own_part, replicas,
                                     require_agreement, synchronize)
 from mnist_gan.errors import InputError
-from mnist_gan.files import locked_folders, open_folder, write_whole
-from mnist_gan.history import draw_curves, draw_losses, write_history
-from mnist_gan.mnist import SIDE, load_training_images
+from mnist_gan.files import locked_folders, open_folder, atomic_write
+from mnist_gan.drawing.curves import draw_curves, draw_losses, write_history
+from mnist_gan.data.mnist import SIDE, load_training_images
 from mnist_gan.networks import load_network, save_network
-from mnist_gan.painting import (OTHER_COLOURS, OTHER_DIGITS, OTHER_INKS, PALETTE, draw_colours, full_size,
+from mnist_gan.data.painting import (OTHER_COLOURS, OTHER_DIGITS, OTHER_INKS, PALETTE, draw_colours, full_size,
                                 guess_colours, halve, measure_shapes, nearest_colours, paint, shape_classes, shape_cuts,
                                 with_contrast)
-from mnist_gan.pictures import grid_path, read_grids, remove_later_grids, save_figure, tile_images, write_gif
-from mnist_gan.sentences import (CHOICES, COLOURS, LONGEST, PHRASINGS_PER_DESCRIPTION, VOCABULARY, describe, read,
+from mnist_gan.drawing.pictures import grid_path, read_grids, remove_later_grids, save_figure, tile_images, write_gif
+from mnist_gan.data.sentences import (CHOICES, COLOURS, LONGEST, PHRASINGS_PER_DESCRIPTION, VOCABULARY, describe, read,
                                  sentence_table, to_tokens)
-from mnist_gan.settings import print_settings, record_settings, write_settings
+from mnist_gan.running.settings import print_settings, record_settings, write_settings
 
 import keras
 import numpy as np
@@ -322,7 +322,7 @@ HISTORY_COLUMNS = ("d_loss_real", "d_loss_generated", "d_loss_wrong", "d_loss", 
 RESUMED_SETTINGS = ("encoder_epochs", "stage1_epochs", "batch_size", "latent_dim", "generator_learning_rate",
                     "discriminator_learning_rate", "label_smoothing", "wrong_sentence_weight", "hard_share",
                     "kl_weight", "condition_noise", "matching_weight", "energy_weight", "colour_weight",
-                    "shape_weight", "mode_seeking_weight", "input_noise", "averaging_decay", "upsampling",
+                    "shape_weight", "mode_seeking_weight", "input_noise", "ema_decay", "upsampling",
                     "stage2_epochs", "seed", "train_size", "data_crc32")
 ENCODER_BATCH_SIZE = 256
 FAR_STEP = 10**7  # random numbers of steps from here on are drawn for other things than training
@@ -404,7 +404,7 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
     `stage1_generator` is the finished one that draws what Stage II starts from. Only the variables of the stage itself
     are ever updated: Stage I, and both encoders, are frozen.
 
-    Returns a namespace with `generator`, `averaged_generator`, `look`, `judge`, `variables` (all that must be kept to
+    Returns a namespace with `generator`, `ema_generator`, `look`, `judge`, `variables` (all that must be kept to
     continue bit for bit), `draw_inputs(step, size)` (what the generator draws from, with random sentences) and
     `train_batch(rows, step)`, which returns float32 (7,), HISTORY_COLUMNS.
     """
@@ -413,8 +413,8 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
             return build_stage1_generator(settings.latent_dim, settings.condition_noise)
         return build_stage2_generator(settings.upsampling, settings.condition_noise)
 
-    generator, averaged_generator = build_generator(), build_generator()
-    averaged_generator.set_weights(generator.get_weights())
+    generator, ema_generator = build_generator(), build_generator()
+    ema_generator.set_weights(generator.get_weights())
     look, judge = build_discriminator(stage)
     generator_variables = generator.trainable_variables
     discriminator_variables = look.trainable_variables + judge.trainable_variables
@@ -539,13 +539,13 @@ def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_gener
         gradients = generator_tape.gradient(objective, generator_variables)
         generator_optimizer.apply(gradients, generator_variables)
         first_step = 0 if stage == 1 else settings.stage1_epochs * batches_per_epoch(settings)
-        update_average(averaged_generator, generator, settings.averaging_decay, step - first_step)
+        update_ema(ema_generator, generator, settings.ema_decay, step - first_step)
         return tf.stack([loss_real, loss_generated, loss_wrong, (loss_real + loss_generated) / 2, g_loss, kl, matching])
 
     return SimpleNamespace(
-        generator=generator, averaged_generator=averaged_generator, look=look, judge=judge, draw_inputs=draw_inputs,
+        generator=generator, ema_generator=ema_generator, look=look, judge=judge, draw_inputs=draw_inputs,
         train_batch=compile_step(train_batch, jit_compile),
-        variables=[variable for part in (generator, averaged_generator, look, judge, generator_optimizer,
+        variables=[variable for part in (generator, ema_generator, look, judge, generator_optimizer,
                                          discriminator_optimizer) for variable in part.variables])
 
 
@@ -567,15 +567,15 @@ def build_training(settings, images, digits):
     text_encoder, picture_encoder = build_text_encoder(), build_picture_encoder()
     embeddings = tf.Variable(tf.zeros((len(table), SENTENCE_DIM)), trainable=False)
     first = build_stage(1, settings, data, embeddings, picture_encoder)
-    second = build_stage(2, settings, data, embeddings, picture_encoder, first.averaged_generator)
+    second = build_stage(2, settings, data, embeddings, picture_encoder, first.ema_generator)
 
     def embed_sentences():
         embeddings.assign(text_encoder.predict(table, batch_size=4096, verbose=0))
 
     return SimpleNamespace(
         text_encoder=text_encoder, picture_encoder=picture_encoder, stages=(first, second),
-        networks=SimpleNamespace(text_encoder=text_encoder, stage1=first.averaged_generator,
-                                 stage2=second.averaged_generator),
+        networks=SimpleNamespace(text_encoder=text_encoder, stage1=first.ema_generator,
+                                 stage2=second.ema_generator),
         train_encoders=lambda: train_encoders(text_encoder, picture_encoder, data, table, settings),
         embed_sentences=embed_sentences,
         variables=text_encoder.variables + picture_encoder.variables + first.variables + second.variables)
@@ -647,7 +647,7 @@ def train_epochs(settings, record, images, digits, outputs):
         if sys.stdout.isatty():
             print(name)
         rows = train_epoch(stage, settings, epoch)
-        measure_statistics(stage.averaged_generator, lambda number, stage=stage: stage.draw_inputs(-1 - number, 256))
+        update_batch_norm(stage.ema_generator, lambda number, stage=stage: stage.draw_inputs(-1 - number, 256))
         epoch, history = epoch + 1, np.concatenate([history, rows])
         seconds += time.perf_counter() - started
         save(name)
@@ -896,7 +896,7 @@ def draw_file(settings):
     networks = load_networks(settings.output_dir)
     open_folder(path.parent)  # before the drawing, which takes its time
     rough, fine = draw_pictures(networks, lines, settings.samples, settings.seed)
-    write_whole(path, lambda partial: np.savez(partial, stage1=rough, stage2=fine, sentences=np.array(lines)))
+    atomic_write(path, lambda partial: np.savez(partial, stage1=rough, stage2=fine, sentences=np.array(lines)))
     print(f"{path}: {len(lines)} sentences, {settings.samples} of each: stage1 {rough.shape}, stage2 {fine.shape}")
 
 
@@ -944,7 +944,7 @@ def parse_arguments(arguments=None):
                           help="weight of the term that makes Stage I draw a sentence in different ways; 0 for none")
     training.add_argument("--input-noise", type=fraction_below(10), default=0.2,
                           help="standard deviation of the noise on all pictures that the discriminators see")
-    training.add_argument("--averaging-decay", type=fraction_below(1), default=0.998,
+    training.add_argument("--ema-decay", type=fraction_below(1), default=0.998,
                           help="decay per batch of the running averages of the generators' weights that pictures and "
                                "files show; in batch n it is n / (n + 3) as long as that is less")
     training.add_argument("--upsampling", choices=("pixelshuffle", "transposed", "nearest"), default="pixelshuffle",

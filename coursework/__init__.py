@@ -15,7 +15,7 @@ matplotlib figure. The first line of its docstring says what it shows. `options`
 
 - `quick`: whether it is to show in a minute that it works, rather than to measure anything;
 - `seeds`: the seeds of its trainings, a tuple;
-- `data`: `x_train`, `y_train`, `x_test`, `y_test`, as `mnist_gan.mnist.load_data` returns them, few of each if quick;
+- `data`: `x_train`, `y_train`, `x_test`, `y_test`, as `mnist_gan.data.mnist.load_data` returns them, few of each if quick;
 - `classifiers`, `networks`: the folders where the classifiers and the baseline's networks are kept.
 
 `part(name, compute, left=None)` returns `compute()`, which must be fit for JSON, or what it returned in an earlier run

@@ -4,11 +4,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 from cgan_mnist import generate_images
-from coursework.runs import (BATCH_SIZE, FIGURES, RECIPES, draw_variants, judge, kept_training, score, score_real,
+from coursework.runs import (BATCH_SIZE, FIGURES, RECIPES, draw_variants, judge, cached_training, score, score_real,
                              summarize, train, train_and_score)
 from coursework.training import against_a_perfect_generator, log, with_losses
 from matplotlib.figure import Figure
-from mnist_gan.mnist import DIGITS, scale_images
+from mnist_gan.data.mnist import DIGITS, scale_images
 
 
 def mode_collapse(options, part):
@@ -16,7 +16,7 @@ def mode_collapse(options, part):
     stages = (0, 50, 100, 200, 400) if not options.quick else (0, 10)
 
     def collapse(seed):
-        training = kept_training(options, seed, "bare")
+        training = cached_training(options, seed, "vanilla")
         scores, first = [], len(training.history)
         train_generator = tf.function(training.train_generator, jit_compile=not options.quick, autograph=False)
         for start, stop in zip((0, *stages), stages, strict=False):
@@ -31,7 +31,7 @@ def mode_collapse(options, part):
                for number, steps in enumerate(stages)}
 
     def hurry(seed):
-        training = train(options, seed, (*RECIPES["bare"], "--generator-learning-rate", "2e-2",
+        training = train(options, seed, (*RECIPES["vanilla"], "--generator-learning-rate", "2e-2",
                                          "--discriminator-learning-rate", "1e-4"))
         return {**score(options, training.generator), "fooled": float(training.history[-100:, 5].mean())}
     columns["G's rate × 10, D's ÷ 10"] = [part(f"fast generator, seed {seed}", lambda seed=seed: hurry(seed))
@@ -39,7 +39,7 @@ def mode_collapse(options, part):
     columns["real images"] = [part("real images", lambda: score_real(options))]
     results = {name: summarize(scores) for name, scores in columns.items()}
     figure = draw_variants(results, {name: scores[0]["images"] for name, scores in columns.items()},
-                           "Mode collapse, provoked in the bare recipe (last weights)",
+                           "Mode collapse, provoked in the vanilla recipe (last weights)",
                            {**FIGURES, "fooled": ("D on generated", 1)})
     return {"variants": results}, figure
 
@@ -101,7 +101,7 @@ def gradients(options, part):
         return {"accuracy": accuracy, "said_of_generated": said, **gradient_norms(training, seed)}
 
     def learn_on(seed):
-        training = kept_training(options, seed, "bare")
+        training = cached_training(options, seed, "vanilla")
         rows = np.random.default_rng(seed).integers(0, len(options.data[0]), (max(stages), BATCH_SIZE), np.int32)
         rows = tf.constant(rows)
         first = len(training.history)
@@ -176,8 +176,8 @@ def decay_weights(training, settings, rate=1.0):
 
 
 def remedies(options, part):
-    """Remedies, one at a time in the bare recipe: modes, quality, and the gradient that reaches the generator."""
-    bare = RECIPES["bare"]
+    """Remedies, one at a time in the vanilla recipe: modes, quality, and the gradient that reaches the generator."""
+    vanilla = RECIPES["vanilla"]
 
     def decaying(rate, updates):
         return keras.optimizers.schedules.CosineDecay(rate, updates)
@@ -185,17 +185,17 @@ def remedies(options, part):
     def cyclic(rate, updates):
         return keras.optimizers.schedules.CosineDecayRestarts(rate, max(1, updates // 4), t_mul=1.0)
     variants = {
-        "bare": None,
-        "dropout 0.4": dict(arguments=(*bare, "--dropout", "0.4")),
-        "weight decay": dict(arguments=bare, change=decay_weights),
-        "smoothing 0.1": dict(arguments=(*bare, "--label-smoothing", "0.1")),
-        "smoothing 0.3": dict(arguments=(*bare, "--label-smoothing", "0.3")),
+        "vanilla": None,
+        "dropout 0.4": dict(arguments=(*vanilla, "--dropout", "0.4")),
+        "weight decay": dict(arguments=vanilla, change=decay_weights),
+        "smoothing 0.1": dict(arguments=(*vanilla, "--label-smoothing", "0.1")),
+        "smoothing 0.3": dict(arguments=(*vanilla, "--label-smoothing", "0.3")),
         "smoothing 0.1, two-sided": dict(
-            arguments=(*bare, "--label-smoothing", "0.1"),
+            arguments=(*vanilla, "--label-smoothing", "0.1"),
             change=with_losses(generated=lambda p: -0.1 * log(p) - 0.9 * log(1 - p))),
-        "rates fall (cosine)": dict(arguments=bare, change=schedule(decaying)),
-        "rates fall four times": dict(arguments=bare, change=schedule(cyclic)),
-        "mode seeking": dict(arguments=(*bare, "--mode-seeking-weight", "0.24")),
+        "rates fall (cosine)": dict(arguments=vanilla, change=schedule(decaying)),
+        "rates fall four times": dict(arguments=vanilla, change=schedule(cyclic)),
+        "mode seeking": dict(arguments=(*vanilla, "--mode-seeking-weight", "0.24")),
     }
 
     def measure(training):
@@ -203,12 +203,12 @@ def remedies(options, part):
                 "said_of_generated": float(training.history[-100:, 5].mean())}
     results, pictures = train_and_score(options, part, variants, measure)
     scores = [part(f"last weights, seed {seed}",
-                   lambda seed=seed: score(options, kept_training(options, seed, "bare").generator))
+                   lambda seed=seed: score(options, cached_training(options, seed, "vanilla").generator))
               for seed in options.seeds]
-    results = {"bare": results.pop("bare"), "bare, without averaging": summarize(scores), **results}
-    pictures["bare, without averaging"] = scores[0]["images"]
+    results = {"vanilla": results.pop("vanilla"), "vanilla, without EMA": summarize(scores), **results}
+    pictures["vanilla, without EMA"] = scores[0]["images"]
     return {"variants": results}, draw_variants(
-        results, pictures, "Remedies, one at a time in the bare recipe",
+        results, pictures, "Remedies, one at a time in the vanilla recipe",
         {**FIGURES, "gradient": ("gradient for G's\nweights, norm", 1), "said_of_generated": ("D on generated", 1)})
 
 

@@ -9,11 +9,11 @@ from cgan_mnist import build_networks, build_training
 from coursework.runs import FIGURES, draw_variants, short_settings, summarize, train_and_score
 from keras import layers, ops
 from matplotlib.figure import Figure
-from mnist_gan.mnist import DIGITS, PIXELS, SIDE, scale_images
+from mnist_gan.data.mnist import DIGITS, PIXELS, SIDE, scale_images
 from mnist_gan.networks import multiply_adds
-from mnist_gan.obedience import checkerboard_energy
-from mnist_gan.painting import enlarge, halve
-from mnist_gan.pictures import tile_images
+from mnist_gan.metrics.attributes import checkerboard_energy
+from mnist_gan.data.painting import enlarge, halve
+from mnist_gan.drawing.pictures import tile_images
 from stackgan_mnist import upsample
 
 

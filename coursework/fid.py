@@ -4,13 +4,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 from cgan_mnist import generate_images, load_generator
-from coursework.runs import RECIPES, decode, draw_variants, encode, kept_training, real_images, score_images, summarize
+from coursework.runs import RECIPES, decode, draw_variants, encode, cached_training, real_images, score_images, summarize
 from coursework.training import COMMITTED
 from matplotlib.figure import Figure
-from mnist_gan.classifiers import build_classifier, classify, cosine_adam, cross_entropy
-from mnist_gan.distances import frechet_distance, nearest, precision_recall
-from mnist_gan.mnist import DIGITS, PIXELS, scale_images
-from mnist_gan.pictures import tile_images
+from mnist_gan.metrics.classifiers import build_classifier, classify, cosine_adam, cross_entropy
+from mnist_gan.metrics.distances import frechet_distance, nearest, precision_recall
+from mnist_gan.data.mnist import DIGITS, PIXELS, scale_images
+from mnist_gan.drawing.pictures import tile_images
 
 COPIES = "training images, copied"
 QUICK_SIZES, SIZES = (200, 300, 500), (500, 1000, 2000, 3000, 5000, 10000)
@@ -23,7 +23,7 @@ def draw_committed(count, seed):
 
 
 def fid_sample_size(options, part):
-    """FID against the number of images: its bias, its extrapolation along 1/N, and its spread over seeds."""
+    """FID against the number of images: its bias, its extrapolation along 1/N, and its range over seeds."""
     sizes = QUICK_SIZES if options.quick else SIZES
     classifier, x_train = real_images(options).classifier, options.data[0]
 
@@ -159,7 +159,7 @@ def fid_networks(options, part):
         kinds["committed generator"] = draw_committed(samples, 0)[0]
         for recipe in RECIPES:
             for seed in options.seeds:
-                generator = kept_training(options, seed, recipe).averaged_generator
+                generator = cached_training(options, seed, recipe).ema_generator
                 kinds[f"{recipe} recipe, seed {seed}"] = generate_images(generator, np.arange(samples) % DIGITS, seed)
         x_test = scale_images(options.data[2][::max(1, len(options.data[2]) // samples)]).numpy()
         distances = {}

@@ -2,11 +2,11 @@
 
 import numpy as np
 from cgan_mnist import build_networks, generate_images
-from coursework.runs import (RECIPES, draw_variants, judge, kept_training, real_images, rewire, summarize,
+from coursework.runs import (RECIPES, draw_variants, judge, cached_training, real_images, rewire, summarize,
                              train, train_and_score)
 from keras import layers, ops
 from matplotlib.figure import Figure
-from mnist_gan.mnist import DIGITS, scale_images
+from mnist_gan.data.mnist import DIGITS, scale_images
 
 
 def concatenate(pair):
@@ -81,7 +81,7 @@ def answers(options, training):
                      for digit in range(DIGITS)], axis=1)
     own = np.arange(DIGITS) == y_test[:, np.newaxis]
     labels = np.tile(np.arange(DIGITS, dtype=np.int32), real_images(options).samples // DIGITS)
-    drawn = generate_images(training.averaged_generator, labels, 0)
+    drawn = generate_images(training.ema_generator, labels, 0)
     generated = judge(training.discriminator, drawn, labels).numpy()[:, 0]
     return {"means": {"right": float(said[own].mean()), "wrong": float(said[~own].mean()),
                       "generated": float(generated.mean()), "classified": float((said.argmax(1) == y_test).mean())},
@@ -95,7 +95,7 @@ def label_answers(options, part):
     results, histograms = {}, {}
     for name, arguments in recipes.items():
         def compute(seed, name=name, arguments=arguments):
-            training = kept_training(options, seed, name) if name in RECIPES else train(options, seed, arguments)
+            training = cached_training(options, seed, name) if name in RECIPES else train(options, seed, arguments)
             return answers(options, training)
         found = [part(f"{name}, seed {seed}", lambda seed=seed: compute(seed)) for seed in options.seeds]
         histograms[name] = found[0]["histograms"]

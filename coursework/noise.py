@@ -4,7 +4,7 @@ import math
 
 import keras
 from cgan_mnist import build_networks, parse_arguments
-from coursework.runs import draw_variants, kept_training, score, summarize, train_and_score
+from coursework.runs import draw_variants, cached_training, score, summarize, train_and_score
 from keras import ops
 
 
@@ -17,8 +17,8 @@ def with_noise(generator, transform):
 def networks_with_noise(transform):
     """Return a function like `build_networks` whose generators draw from `transform` of the noise."""
     def build(settings):
-        generator, averaged_generator, discriminator = build_networks(settings)
-        return with_noise(generator, transform), with_noise(averaged_generator, transform), discriminator
+        generator, ema_generator, discriminator = build_networks(settings)
+        return with_noise(generator, transform), with_noise(ema_generator, transform), discriminator
     return build
 
 
@@ -63,7 +63,7 @@ def noise_scale(options, part):
     drawn = {f"× {scale}, when drawing": scale for scale in (0.1, 0.5, 0.75, 1.5, 2, 10)}
 
     def draw(seed):
-        generator = kept_training(options, seed).averaged_generator
+        generator = cached_training(options, seed).ema_generator
         return {name: score(options, with_noise(generator, scaled(scale))) for name, scale in drawn.items()}
     found = [part(f"when drawing, seed {seed}", lambda seed=seed: draw(seed)) for seed in options.seeds]
     for name in drawn:

@@ -13,13 +13,13 @@ import tensorflow as tf
 from cgan_mnist import build_networks, build_training, generate_images, parse_arguments, recalibrate, train_epoch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
-from mnist_gan.checkpoints import restore, save_checkpoint
-from mnist_gan.classifiers import classify, load_classifier
-from mnist_gan.distances import frechet_distance, nearest, precision_recall, spread
+from mnist_gan.running.checkpoints import restore, save_checkpoint
+from mnist_gan.metrics.classifiers import classify, load_classifier
+from mnist_gan.metrics.distances import frechet_distance, nearest, precision_recall, total_variance
 from mnist_gan.files import read_npz
-from mnist_gan.mnist import DIGITS, SIDE, scale_images
-from mnist_gan.pictures import tile_images
-from mnist_gan.settings import record_settings
+from mnist_gan.data.mnist import DIGITS, SIDE, scale_images
+from mnist_gan.drawing.pictures import tile_images
+from mnist_gan.running.settings import record_settings
 
 BATCH_SIZE = 64
 STEPS, QUICK_STEPS = 600, 20
@@ -30,10 +30,10 @@ HURRIED = ("--generator-learning-rate", "2e-3", "--discriminator-learning-rate",
 SAMPLES, QUICK_SAMPLES = 5000, 500  # fewer than evaluate.py's 10,000, which makes all FIDs somewhat higher
 SHOWN = (*range(DIGITS), 4, 4, 4, 4)  # the digits in a variant's row of pictures
 # The default, and the game of Goodfellow et al. 2014 with nothing that was invented since, to which remedies are added.
-RECIPES = {"default": (), "bare": ("--label-smoothing", "0", "--dropout", "0", "--wrong-label-weight", "0",
+RECIPES = {"default": (), "vanilla": ("--label-smoothing", "0", "--dropout", "0", "--wrong-label-weight", "0",
                                    "--mode-seeking-weight", "0")}
 FIGURES = {"fid": ("FID", 1), "label_accuracy": ("label accuracy (%)", 100), "recall": ("recall", 1),
-           "spread": ("spread within\ndigits, real = 1", 1), "reached": ("training images\nreached, real = 1", 1)}
+           "total_variance": ("variance within\ndigits, real = 1", 1), "reached": ("training images\nreached, real = 1", 1)}
 LOGARITHMIC = ("fid",)  # figures whose differences are ratios
 
 
@@ -58,11 +58,11 @@ def train(options, seed, arguments=(), networks=build_networks, change=None):
     if change:
         change(training, settings)
     training.history = train_epoch(training, settings, 0)
-    recalibrate(training.averaged_generator, seed)
+    recalibrate(training.ema_generator, seed)
     return training
 
 
-def kept_training(options, seed, recipe="default"):
+def cached_training(options, seed, recipe="default"):
     """Return what `train` returns for one of RECIPES, trained once and kept in a file for all experiments."""
     path, settings = options.networks / f"{recipe}_{seed}.npz", short_settings(options, seed, RECIPES[recipe])
     record = record_settings(settings, *options.data[:2])
@@ -111,8 +111,8 @@ def score_images(options, images, labels):
         "fid": float(frechet_distance(features, real.test_features)),
         "label_accuracy": float((seen == labels).mean()),
         "precision": float(precision), "recall": float(recall),
-        "spread": float(np.mean([spread(features[labels == digit])
-                                 / spread(real.test_features[real.test_labels == digit]) for digit in range(DIGITS)])),
+        "total_variance": float(np.mean([total_variance(features[labels == digit])
+                                 / total_variance(real.test_features[real.test_labels == digit]) for digit in range(DIGITS)])),
         "reached": len(np.unique(nearest(features, real.train_features)[1])) / real.reached}
 
 
@@ -146,12 +146,12 @@ def decode(text, channels=1):
 
 
 def summarize(scores):
-    """Return mean and spread of every figure over `scores`, one dictionary for each seed.
+    """Return mean and half range of every figure over `scores`, one dictionary for each seed.
 
-    The spread is half the distance between the lowest and the highest: mean ± spread has about all of three seeds.
+    The half range is half the distance between the lowest and the highest seed.
     """
     values = {name: [figures[name] for figures in scores] for name in scores[0] if name != "images"}
-    return {name: {"mean": float(np.mean(column)), "spread": (max(column) - min(column)) / 2, "seeds": column}
+    return {name: {"mean": float(np.mean(column)), "half_range": (max(column) - min(column)) / 2, "seeds": column}
             for name, column in values.items()}
 
 
@@ -166,8 +166,8 @@ def train_and_score(options, part, variants, measure=None):
     scores = {}
     for number, (name, seed) in enumerate(jobs):
         def compute(name=name, seed=seed):
-            training = kept_training(options, seed, name) if name in RECIPES else train(options, seed, **variants[name])
-            return {**score(options, training.averaged_generator), **(measure(training) if measure else {})}
+            training = cached_training(options, seed, name) if name in RECIPES else train(options, seed, **variants[name])
+            return {**score(options, training.ema_generator), **(measure(training) if measure else {})}
         scores.setdefault(name, []).append(part(f"{name}, seed {seed}", compute, len(jobs) - number - 1))
     scores["real images"] = [part("real images", lambda: score_real(options))]
     return ({name: summarize(columns) for name, columns in scores.items()},
@@ -211,9 +211,9 @@ def draw_variants(results, pictures, title, figures=FIGURES):
 
 
 def baseline(options, part):
-    """The default recipe and a bare one in short trainings, which the other experiments change one thing of."""
+    """The default recipe and a vanilla one in short trainings, which the other experiments change one thing of."""
     results, pictures = train_and_score(options, part, dict.fromkeys(RECIPES))
-    batches = len(kept_training(options, options.seeds[0]).history)
+    batches = len(cached_training(options, options.seeds[0]).history)
     return ({"batches": batches, "batch_size": BATCH_SIZE, "hurried": HURRIED, "samples": real_images(options).samples,
              "training_images_reached_by_test_images": real_images(options).reached, "variants": results},
             draw_variants(results, pictures, f"Both recipes after {batches} batches"))

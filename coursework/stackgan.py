@@ -11,14 +11,14 @@ from coursework.training import COMMITTED
 from evaluate import prepare_scenes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from mnist_gan.averaging import measure_statistics
-from mnist_gan.classifiers import classify, load_classifier
-from mnist_gan.mnist import SIDE
+from mnist_gan.running.ema import update_batch_norm
+from mnist_gan.metrics.classifiers import classify, load_classifier
+from mnist_gan.data.mnist import SIDE
 from mnist_gan.networks import multiply_adds
-from mnist_gan.obedience import ALL_FIVE, checkerboard_energy, find_attributes, shares_right, variety
-from mnist_gan.painting import enlarge, full_size, halve, paint, shape_cuts
-from mnist_gan.pictures import tile_images
-from mnist_gan.sentences import ATTRIBUTES, read
+from mnist_gan.metrics.attributes import ALL_FIVE, checkerboard_energy, find_attributes, attribute_accuracy, conditional_diversity
+from mnist_gan.data.painting import enlarge, full_size, halve, paint, shape_cuts
+from mnist_gan.drawing.pictures import tile_images
+from mnist_gan.data.sentences import ATTRIBUTES, read
 from stackgan_mnist import (CONDITION_DIM, SHOWN_SENTENCES, build_picture_encoder, build_stage, draw_embedded, embed,
                             load_networks, parse_arguments, prepare_data, sentence_table, train_encoders, train_epoch)
 
@@ -78,7 +78,7 @@ def stages(options, part):
         for name, (first, second) in {"right": (sentences, sentences), "withheld from II": (sentences, nothing),
                                       "withheld from I": (nothing, sentences)}.items():
             drawn = draw_apart(networks, first, second, noise, epsilons)
-            found[name] = [shares_right(ready.judge(pictures)[0], scene.asked) for pictures in drawn]
+            found[name] = [attribute_accuracy(ready.judge(pictures)[0], scene.asked) for pictures in drawn]
         shown = ready.judge(draw_apart(networks, sentences, sentences[other], noise, epsilons)[1])[0]
         differ = scene.asked != scene.asked[other]
         wins = {}
@@ -94,7 +94,7 @@ def stages(options, part):
         noise, epsilons = random_inputs(networks, count, seed)
         said = ready.judge(draw_embedded(networks, sentences, noise, scale * epsilons)[1])[0]
         left_out = ready.judge(draw_embedded(networks, unsaid, noise, scale * epsilons)[1])[0]
-        return {ALL_FIVE: shares_right(said, scene.asked)[ALL_FIVE], **variety(left_out, free.asked, free.real)}
+        return {ALL_FIVE: attribute_accuracy(said, scene.asked)[ALL_FIVE], **conditional_diversity(left_out, free.asked, free.real)}
 
     def sources(seed, samples=8, chosen=200):
         """Return how much pictures of one sentence differ, as gray digits, if only some of the random inputs do."""
@@ -121,8 +121,8 @@ def stages(options, part):
         "sentences": count,
         "obedience": {**{name: summarize([entry[name] for entry in obedient])
                          for name in obedient[0] if name != "wins"},
-                      "real halved": summarize([shares_right(halved, scene.asked)]),
-                      "real": summarize([shares_right(real, scene.asked)])},
+                      "real halved": summarize([attribute_accuracy(halved, scene.asked)]),
+                      "real": summarize([attribute_accuracy(real, scene.asked)])},
         "other_sentence_for_stage2": {name: summarize([entry["wins"][name] for entry in obedient])
                                       for name in ATTRIBUTES},
         "condition_noise": {str(scale): summarize(figures) for scale, figures in noisy.items()},
@@ -222,7 +222,7 @@ def train_stage(options, number, seed, arguments=()):
     stage = build_stage(number, settings, ready.data, ready.embeddings, ready.picture_encoder,
                         prepare(options).networks.stage1, jit_compile=False if options.quick else None)
     stage.history = train_epoch(stage, settings, number - 1)
-    measure_statistics(stage.averaged_generator, lambda count: stage.draw_inputs(-1 - count, 256))
+    update_batch_norm(stage.ema_generator, lambda count: stage.draw_inputs(-1 - count, 256))
     return stage
 
 
@@ -233,9 +233,9 @@ def judge_stage(options, draw):
         scene = ready.scenes[name]
         shown, gray = ready.judge(draw(embed(ready.networks, scene.sentences)))
         if name == "unsaid":
-            found |= {f"unsaid_{part}": value for part, value in variety(shown, scene.asked, scene.real).items()}
+            found |= {f"unsaid_{part}": value for part, value in conditional_diversity(shown, scene.asked, scene.real).items()}
         else:
-            found |= {f"{name}_{part}": value for part, value in shares_right(shown, scene.asked).items()}
+            found |= {f"{name}_{part}": value for part, value in attribute_accuracy(shown, scene.asked).items()}
         if name == "seen":
             found["checkerboard"] = float(checkerboard_energy(gray).mean())
     return found
@@ -247,8 +247,8 @@ def stage1_parts(options, part):
         stage = train_stage(options, 1, seed, arguments)
 
         def draw(sentences):
-            noise, epsilons = random_inputs(SimpleNamespace(stage1=stage.averaged_generator), len(sentences), 0)
-            return np.concatenate([stage.averaged_generator(
+            noise, epsilons = random_inputs(SimpleNamespace(stage1=stage.ema_generator), len(sentences), 0)
+            return np.concatenate([stage.ema_generator(
                 [noise[start:start + 1000], epsilons[0, start:start + 1000], sentences[start:start + 1000]],
                 training=False)[0] for start in range(0, len(sentences), 1000)])
         shown = draw(embed(prepare(options).networks, SHOWN_SENTENCES[:6]))
@@ -273,7 +273,7 @@ def stackgan_upsampling(options, part):
 
     def compute(arguments, seed):
         stage = train_stage(options, 2, seed, arguments)
-        networks = SimpleNamespace(stage1=stage1, stage2=stage.averaged_generator)
+        networks = SimpleNamespace(stage1=stage1, stage2=stage.ema_generator)
 
         def draw(sentences):
             return draw_embedded(networks, sentences, *random_inputs(networks, len(sentences), 0))[1]

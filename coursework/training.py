@@ -8,12 +8,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 from cgan_mnist import best_answer, build_discriminator, build_networks
-from coursework.runs import (BATCH_SIZE, FIGURES, RECIPES, draw_variants, kept_training, rewire, short_settings,
+from coursework.runs import (BATCH_SIZE, FIGURES, RECIPES, draw_variants, cached_training, rewire, short_settings,
                              summarize, train_and_score)
 from keras import layers
 from matplotlib.figure import Figure
-from mnist_gan.averaging import update_average
-from mnist_gan.mnist import DIGITS, scale_images
+from mnist_gan.running.ema import update_ema
+from mnist_gan.data.mnist import DIGITS, scale_images
 
 COMMITTED = Path(__file__).resolve().parent.parent / "outputs"  # the default run of cgan_mnist.py
 SMALLEST = keras.config.epsilon()  # 1e-7, where Keras cuts probabilities off before it takes their logarithm
@@ -25,7 +25,7 @@ def log(probability):
 
 
 def with_losses(generated=None, generator=None):
-    """Return a function for `train`'s `change` that gives the bare recipe other losses, means over the batch.
+    """Return a function for `train`'s `change` that gives the vanilla recipe other losses, means over the batch.
 
     `generated(p)` is what the discriminator minimizes on generated images of which it says p (n, 1), `generator(p)`
     what the generator minimizes; None leaves the script's own update.
@@ -54,7 +54,7 @@ def with_losses(generated=None, generator=None):
                 loss_fake, probability_fake = training.train_on_generated(rows, step)
             if generator:
                 g_loss, _ = update(training.generator, training.generator_optimizer, generator, draw(step, 2), True)
-                update_average(training.averaged_generator, training.generator, settings.averaging_decay, step)
+                update_ema(training.ema_generator, training.generator, settings.ema_decay, step)
             else:
                 g_loss = training.train_generator(step)
             return tf.stack([loss_real, loss_fake, (loss_real + loss_fake) / 2, g_loss,
@@ -64,25 +64,25 @@ def with_losses(generated=None, generator=None):
 
 
 def losses(options, part):
-    """Other losses in the bare recipe: the generator's log(1 - D), and 1 - log D as the coursework prints it."""
-    bare = RECIPES["bare"]
+    """Other losses in the vanilla recipe: the generator's log(1 - D), and 1 - log D as the coursework prints it."""
+    vanilla = RECIPES["vanilla"]
     results, pictures = train_and_score(options, part, {
-        "bare": None,
-        "log(1 − D) for G": dict(arguments=bare, change=with_losses(generator=lambda p: log(1 - p))),
+        "vanilla": None,
+        "log(1 − D) for G": dict(arguments=vanilla, change=with_losses(generator=lambda p: log(1 - p))),
         # What the printed objective makes the discriminator maximize, it minimizes with the other sign.
-        "1 − log D, printed": dict(arguments=bare, change=with_losses(generated=log, generator=lambda p: 1 - log(p))),
+        "1 − log D, printed": dict(arguments=vanilla, change=with_losses(generated=log, generator=lambda p: 1 - log(p))),
     }, lambda training: {"said_of_real": float(training.history[-100:, 4].mean()),
                          "said_of_generated": float(training.history[-100:, 5].mean())})
     figures = {**FIGURES, "said_of_generated": ("D on generated,\nlast 100 batches", 1)}
-    return {"variants": results}, draw_variants(results, pictures, "Losses (bare: −log D for the generator)", figures)
+    return {"variants": results}, draw_variants(results, pictures, "Losses (vanilla: −log D for the generator)", figures)
 
 
 def against_a_perfect_generator(options, seed):
-    """Train a discriminator of the bare recipe against real images in the place of generated ones.
+    """Train a discriminator of the vanilla recipe against real images in the place of generated ones.
 
     Returns it and the sum of its losses in every batch (batches,), whose best value is log 4.
     """
-    settings = short_settings(options, seed, RECIPES["bare"])
+    settings = short_settings(options, seed, RECIPES["vanilla"])
     keras.utils.set_random_seed(seed)
     discriminator = build_discriminator(settings.dropout, settings.discriminator_units)
     optimizer = keras.optimizers.Adam(settings.discriminator_learning_rate, beta_1=0.5)
@@ -126,8 +126,8 @@ def objective(options, part):
     perfect = [part(f"perfect generator, seed {seed}",
                     lambda seed=seed: against_a_perfect_generator(options, seed)[1].astype(float).tolist())
                for seed in options.seeds]
-    bare = [kept_training(options, seed, "bare").history for seed in options.seeds]
-    trained = [(history[:, 0] + history[:, 1]).astype(float) for history in bare]
+    vanilla = [cached_training(options, seed, "vanilla").history for seed in options.seeds]
+    trained = [(history[:, 0] + history[:, 1]).astype(float) for history in vanilla]
     committed, best, epochs = read_committed_run()
     per_epoch = committed.reshape(epochs, -1)
     low, high = np.percentile(per_epoch, (5, 95), axis=1)
@@ -141,7 +141,7 @@ def objective(options, part):
     run.axhline(best, color="black", linestyle="--", label=f"{best:.3f}: cannot tell, with this run's smoothing")
     run.set(title="The committed run", xlabel="epoch", ylabel="sum of the discriminator's losses (nats)",
             ylim=(0, 1.1 * best))
-    for curves, color, label in ((trained, "tab:orange", "against the bare recipe's generator"),
+    for curves, color, label in ((trained, "tab:orange", "against the vanilla recipe's generator"),
                                  (perfect, "tab:green", "against real images")):
         for number, curve in enumerate(curves):
             width = max(1, len(curve) // 50)
@@ -167,7 +167,7 @@ def objective(options, part):
         "against_the_bare_generator": summarize([{
             "sum_of_losses": float(curve[last].mean()), "said_of_real": float(history[last, 4].mean()),
             "said_of_generated": float(history[last, 5].mean())}
-            for curve, history in zip(trained, bare, strict=True)]),
+            for curve, history in zip(trained, vanilla, strict=True)]),
         "committed": {"best": best, "epochs": epochs,
                       **{name: {"mean": float(per_epoch[row].mean()), "low": float(low[row]), "high": float(high[row])}
                          for name, row in (("first_epoch", 0), ("middle_epoch", epochs // 2), ("last_epoch", -1))}},
@@ -188,11 +188,11 @@ def with_momentum(settings, momentum=0.99):
 
     The averaged generator keeps its own, with which its statistics are measured anew before it draws.
     """
-    generator, averaged_generator, discriminator = build_networks(settings)
+    generator, ema_generator, discriminator = build_networks(settings)
     for layer in generator.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = momentum
-    return generator, averaged_generator, discriminator
+    return generator, ema_generator, discriminator
 
 
 def normalization(options, part):

@@ -20,7 +20,7 @@ except ImportError:  # on Windows
     fcntl = None
 
 
-def write_whole(path, write):
+def atomic_write(path, write):
     """Make the file `path` by `write(partial)` so that it holds its old or its new content, never a part.
 
     `write` gets a path beside it with the same ending, of its own for every call, which is renamed once it is complete.
@@ -44,7 +44,7 @@ def write_whole(path, write):
 def write_json(path, content):
     """Write `content` as a whole JSON file, with null for what is not a finite number, which JSON does not know."""
     content = json.loads(json.dumps(content), parse_constant=lambda name: None)
-    write_whole(path, lambda partial: partial.write_text(json.dumps(content, indent=1) + "\n"))
+    atomic_write(path, lambda partial: partial.write_text(json.dumps(content, indent=1) + "\n"))
 
 
 def read_npz(path, names=None):
@@ -85,7 +85,7 @@ def open_folder(path):
 
 
 def remove_partial_files(folder):
-    """Remove from `folder` what `write_whole` has left in processes that were killed, unless that cannot be told."""
+    """Remove from `folder` what `atomic_write` has left in processes that were killed, unless that cannot be told."""
     for partial in folder.glob(f".partial-{8 * '[0-9a-f]'}*"):
         with contextlib.suppress(OSError):  # as on Windows while a file is open, so that it needs no lock there
             with open(partial, "rb+") as file:

@@ -9,7 +9,7 @@ import numpy as np
 from keras import layers
 
 from mnist_gan.errors import InputError
-from mnist_gan.files import write_whole
+from mnist_gan.files import atomic_write
 
 
 def save_network(path, network):
@@ -28,7 +28,7 @@ def save_network(path, network):
         with zipfile.ZipFile(partial, "w") as archive:
             for name, content in members.items():
                 archive.writestr(zipfile.ZipInfo(name), content)  # a ZipInfo says 1980 unless told otherwise
-    write_whole(path, write)
+    atomic_write(path, write)
 
 
 def load_network(path, accepts, remedy):

@@ -140,7 +140,7 @@ OTHER_SETTINGS = [
     ("--discriminator-learning-rate", "0.0123"), ("--dropout", "0.123"), ("--label-smoothing", "0.123"),
     ("--discriminator-units", "256"), ("--discriminator-embedding-mean", "0.123"), ("--wrong-label-weight", "0.123"),
     ("--mode-seeking-weight", "0.123"), ("--total-variation-weight", "0.123"), ("--settle-after", "5"),
-    ("--embedding-range", "0.123"), ("--smoothing", "0"), ("--averaging-decay", "0.123"), ("--seed", "7"),
+    ("--embedding-range", "0.123"), ("--box-filter", "0"), ("--ema-decay", "0.123"), ("--seed", "7"),
     ("--gray-stretch", "0.123"), ("--train-size", "200")]
 
 

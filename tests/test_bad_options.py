@@ -23,7 +23,7 @@ BAD_VALUES = [
     ("--settle-after", "-1"), ("--settle-after", "0.5"),
     ("--embedding-range", "0"), ("--embedding-range", "inf"), ("--embedding-range", "wide"),
     ("--embedding-range", "1e39"),  # too large for single precision
-    ("--averaging-decay", "1"), ("--averaging-decay", "-0.1"), ("--averaging-decay", "nan"),
+    ("--ema-decay", "1"), ("--ema-decay", "-0.1"), ("--ema-decay", "nan"),
     ("--seed", "-1"), ("--seed", "2147483648"), ("--seed", "0.5"),
     ("--train-size", "1"), ("--train-size", "60001"), ("--train-size", "all"),
     ("--samples", "0"), ("--samples", "few"),
@@ -81,7 +81,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(forked_script, tmp_path, 
 
 def test_work_is_done_also_where_the_output_was_closed(tmp_path):
     # All scripts work within `run`, and ask there whether somebody watches.
-    code = "import sys; from mnist_gan.command_line import run; sys.exit(run(lambda: print(sys.stdout.isatty())))"
+    code = "import sys; from mnist_gan.running.command_line import run; sys.exit(run(lambda: print(sys.stdout.isatty())))"
     result = subprocess.run(shlex.join([sys.executable, "-c", code]) + " >&-", shell=True, cwd=tmp_path,
                             capture_output=True, env={**clean_environment(), "PYTHONPATH": str(ROOT)})
     assert (result.returncode, result.stderr) == (0, b"")

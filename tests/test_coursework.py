@@ -8,10 +8,10 @@ from cgan_mnist import build_networks, parse_arguments
 from coursework import convolutions, fid, stackgan
 from helpers import bundled_arrays
 from keras import layers, ops
-from mnist_gan.distances import frechet_distance, precision_recall
-from mnist_gan.mnist import scale_images
+from mnist_gan.metrics.distances import frechet_distance, precision_recall
+from mnist_gan.data.mnist import scale_images
 from mnist_gan.networks import multiply_adds
-from mnist_gan.painting import enlarge
+from mnist_gan.data.painting import enlarge
 
 
 def test_a_convolutions_matrix_is_that_of_the_literature():

@@ -7,7 +7,7 @@ import cgan_mnist
 import numpy as np
 import pytest
 from helpers import ROOT, bundled_arrays, clean_environment, contents
-from mnist_gan.mnist import checksum, load_data
+from mnist_gan.data.mnist import checksum, load_data
 
 
 @pytest.fixture(scope="module")

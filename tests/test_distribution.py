@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from helpers import (REPEATED_FILES, SMALL_STACKGAN, STACKGAN, assert_one_line, assert_refused, contents,
                      start_script)
-from mnist_gan.distribution import check_cluster, choose_strategy
+from mnist_gan.running.distribution import check_cluster, choose_strategy
 from mnist_gan.errors import InputError
-from mnist_gan.mnist import load_training_images
+from mnist_gan.data.mnist import load_training_images
 
 ARGUMENTS = ["--train-size", "320", "--batch-size", "32", "--epochs", "3"]  # 30 batches
 
@@ -74,9 +74,9 @@ def test_two_workers_train_what_one_process_does(spread_run):
     with np.load(spread_run[0] / "outputs" / "checkpoint.npz") as checkpoint:
         assert checkpoint["epoch"] == 3
     cgan_mnist.train_epoch(training, settings, 2)
-    cgan_mnist.recalibrate(training.averaged_generator, settings.seed)
+    cgan_mnist.recalibrate(training.ema_generator, settings.seed)
     spread_generator = cgan_mnist.load_generator(spread_run[0] / "outputs" / "generator.keras")
-    for ours, theirs in zip(training.averaged_generator.get_weights(), spread_generator.get_weights(), strict=True):
+    for ours, theirs in zip(training.ema_generator.get_weights(), spread_generator.get_weights(), strict=True):
         np.testing.assert_allclose(theirs, ours, rtol=0.02, atol=5e-3)
 
 

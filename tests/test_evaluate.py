@@ -14,12 +14,12 @@ import keras
 import numpy as np
 import pytest
 from helpers import ROOT, bundled_arrays, clean_environment, contents
-from mnist_gan.distances import (frechet_distance, nearest, neighbour_radii, parzen_log_likelihoods, precision_recall,
+from mnist_gan.metrics.distances import (frechet_distance, nearest, neighbour_radii, parzen_log_likelihoods, precision_recall,
                                  spread)
-from mnist_gan.classifiers import build_classifier, two_sample_accuracy
+from mnist_gan.metrics.classifiers import build_classifier, two_sample_accuracy
 from mnist_gan.files import write_json
 from mnist_gan.networks import save_network
-from mnist_gan.pieces import count_pieces
+from mnist_gan.metrics.components import count_components
 
 
 def features_with(mean, covariance, count=500):
@@ -120,7 +120,7 @@ def test_pieces_hang_together_over_corners_and_end_where_the_ink_is_faint():
         drawn([1, 0, 1, 0, 0.8], [0, 0, 0, 0, 0]),  # three
         drawn([0.9, 0], [0, 0]),  # one pixel
         drawn([0.25, 0.2])])  # no ink at all
-    pieces, stray = count_pieces(images)
+    pieces, stray = count_components(images)
     assert pieces.tolist() == [1, 2, 3, 1, 0]
     np.testing.assert_allclose(stray, [0, 1 / 3, 1.8 / 2.8, 0, 0], rtol=1e-6)
 
@@ -138,13 +138,13 @@ def test_a_spiral_is_one_piece_and_every_pixel_of_a_lattice_is_one():
     lattice = np.zeros((28, 28))
     lattice[::2, ::2] = 1
     images = np.stack([spiral, lattice])[..., np.newaxis] * 2 - 1
-    pieces, stray = count_pieces(images)
+    pieces, stray = count_components(images)
     assert pieces.tolist() == [1, 196]
     np.testing.assert_allclose(stray, [0, 195 / 196])
 
 
 def test_the_pieces_of_real_digits():
-    pieces, stray = count_pieces(bundled_arrays(1000)["x_test"][..., np.newaxis] / 127.5 - 1)
+    pieces, stray = count_components(bundled_arrays(1000)["x_test"][..., np.newaxis] / 127.5 - 1)
     assert 1 < pieces.mean() < 1.1 and 0 < stray.mean() < 0.01  # almost all digits are one stroke
 
 
@@ -183,7 +183,7 @@ def test_a_score_is_taken_per_digit_against_the_test_images_and_their_own_spread
     seen = np.where(np.arange(400) < 10, 9, labels)  # a quarter of the zeros looks like nines
     figures = evaluate.score(images, labels, features, seen, np.arange(400), real)
     assert (figures["precision"], figures["recall"]) == (1, 0)
-    assert figures["spread_per_digit"] == pytest.approx([1 / 16] * 10)
+    assert figures["variance_per_digit"] == pytest.approx([1 / 16] * 10)
     assert figures["label_accuracy_per_digit"] == [0.75] + [1] * 9
     assert (figures["worst_digit_accuracy"], figures["label_accuracy"]) == (0.75, pytest.approx(0.975))
     assert (figures["nearest_distance_median"], figures["nearest_distance_1st_percentile"]) == (199.5, 3.99)
@@ -259,7 +259,7 @@ def test_evaluation_leaves_figures_and_pictures(evaluated):
     assert generated["label_accuracy"] < 0.5
     assert real["recall"] > 0.5 and generated["recall"] < 0.1
     assert real["parzen_log_likelihood"] > generated["parzen_log_likelihood"] + 100
-    assert 1 < real["pieces_per_digit"] < 1.1 and 0 < real["stray_ink"] < 0.01
+    assert 1 < real["components_per_digit"] < 1.1 and 0 < real["off_component_ink"] < 0.01
     assert 0.12 < real["ink"] < 0.14 and 0.4 < generated["ink"] < 0.6  # white on black, and gray all over
     assert real["two_sample_accuracy"] < 0.8 < generated["two_sample_accuracy"]
     assert real["nearest_distance_median"] < generated["nearest_distance_median"]

@@ -12,10 +12,10 @@ import stackgan_mnist
 from helpers import ROOT, bundled_arrays, contents
 from mnist_gan.errors import InputError
 from mnist_gan.networks import save_network
-from mnist_gan.obedience import (checkerboard_energy, describe_images, digits_alone, entropy_within_digits,
-                                 find_attributes, recolour_never_seen, shares_right, unsay, variety, write_sentences)
-from mnist_gan.painting import NEVER_SEEN, paint, shape_cuts
-from mnist_gan.sentences import ATTRIBUTES, COLOURS, UNSAID, read
+from mnist_gan.metrics.attributes import (checkerboard_energy, describe_images, digits_alone, entropy_within_digits,
+                                 find_attributes, recolour_never_seen, attribute_accuracy, unsay, conditional_diversity, write_sentences)
+from mnist_gan.data.painting import NEVER_SEEN, paint, shape_cuts
+from mnist_gan.data.sentences import ATTRIBUTES, COLOURS, UNSAID, read
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def painted():
 def test_real_painted_digits_obey_everything(painted):
     images, digits, cuts, described = painted
     found, gray = find_attributes(paint(images, described[:, 1], described[:, 2]).numpy(), cuts, lambda _: digits)
-    assert set(shares_right(found, described).values()) == {1.0}
+    assert set(attribute_accuracy(found, described).values()) == {1.0}
     np.testing.assert_allclose(gray, images / 255, atol=1e-5)
 
 
@@ -43,20 +43,20 @@ def test_real_painted_digits_in_inks_never_seen_obey_everything(painted):
     assert not {(digit, COLOURS[ink]) for digit, ink in described[:, :2].tolist()} & set(NEVER_SEEN)
     pictures = paint(images[rows], recoloured[:, 1], recoloured[:, 2]).numpy()
     found, _ = find_attributes(pictures, cuts, lambda _: digits[rows])
-    assert set(shares_right(found, recoloured).values()) == {1.0}
+    assert set(attribute_accuracy(found, recoloured).values()) == {1.0}
 
 
 def test_a_generator_that_swaps_ink_and_background_has_none_of_them_right_and_all_else(painted):
     images, digits, cuts, described = painted
     swapped = paint(images[:500], described[:500, 2], described[:500, 1]).numpy()
-    shares = shares_right(find_attributes(swapped, cuts, lambda _: digits[:500])[0], described[:500])
+    shares = attribute_accuracy(find_attributes(swapped, cuts, lambda _: digits[:500])[0], described[:500])
     assert shares == {"digit": 1, "ink": 0, "background": 0, "thickness": 1, "slant": 1, "all_five": 0}
 
 
 def test_all_five_counts_pictures_with_everything_right():
     asked = np.array([[3, 1, 0, 2, 1], [4, 5, 2, 0, 0]])
     found = np.array([[3, 1, 0, 2, 1], [4, 5, 3, 0, 1]])
-    assert shares_right(found, asked) == {
+    assert attribute_accuracy(found, asked) == {
         "digit": 1, "ink": 1, "background": 0.5, "thickness": 1, "slant": 0.5, "all_five": 0.5}
 
 
@@ -82,9 +82,9 @@ def test_entropy_is_that_within_the_digits():
 def test_what_is_unsaid_varies_as_much_as_the_data_or_not_at_all(painted, leave_out):
     described = painted[3]
     asked = leave_out(described)
-    assert variety(described, asked, described) == dict.fromkeys(ATTRIBUTES[1:], 1.0)
+    assert conditional_diversity(described, asked, described) == dict.fromkeys(ATTRIBUTES[1:], 1.0)
     constant = np.column_stack([described[:, 0], np.tile([2, 3, 1, 1], (len(described), 1))])
-    assert variety(constant, asked, described) == dict.fromkeys(ATTRIBUTES[1:], 0.0)
+    assert conditional_diversity(constant, asked, described) == dict.fromkeys(ATTRIBUTES[1:], 0.0)
 
 
 def test_what_the_sentences_say_does_not_count_as_variety():
@@ -92,7 +92,7 @@ def test_what_the_sentences_say_does_not_count_as_variety():
     asked = np.array([[1, UNSAID, 1, 0, 0], [1, UNSAID, 2, 1, 1], [1, 2, 3, 2, 2], [1, 3, 4, 0, 1]])
     found = real.copy()
     found[:2, 1] = 5
-    figures = variety(found, asked, real)
+    figures = conditional_diversity(found, asked, real)
     assert figures["ink"] == 0 and np.isnan(figures["slant"])
 
 

@@ -10,13 +10,13 @@ from cgan_mnist import build_training, parse_arguments
 from coursework import noise, runs, training
 from helpers import ROOT, assert_refused, bundled_arrays, contents
 from keras import layers
-from mnist_gan.classifiers import build_classifier, classifier_name
-from mnist_gan.command_line import readable_time
-from mnist_gan.mnist import scale_images
+from mnist_gan.metrics.classifiers import build_classifier, classifier_name
+from mnist_gan.running.command_line import readable_time
+from mnist_gan.data.mnist import scale_images
 from mnist_gan.networks import save_network
 
 SCRIPT = str(ROOT / "experiments.py")
-TRAINED = ["--batch-size", str(runs.BATCH_SIZE), "--discriminator-units", "8", *runs.RECIPES["bare"]]
+TRAINED = ["--batch-size", str(runs.BATCH_SIZE), "--discriminator-units", "8", *runs.RECIPES["vanilla"]]
 
 
 def test_the_list_says_what_every_experiment_shows_and_how_long_it_takes(forked_script, tmp_path):
@@ -124,25 +124,25 @@ def test_figures_of_images_that_are_the_test_images_and_of_ten_images(small_opti
     same = runs.score_images(small_options, images, y_test)
     assert same["fid"] == pytest.approx(0, abs=1e-3)
     assert [same[name] for name in ("precision", "recall", "reached")] == [1, 1, 1]
-    assert same["spread"] == pytest.approx(1, abs=1e-3)
+    assert same["total_variance"] == pytest.approx(1, abs=1e-3)
     rows = np.tile([np.flatnonzero(y_train == digit)[0] for digit in range(10)], 20)
     collapsed = runs.score_images(small_options, scale_images(x_train[rows]).numpy(), y_train[rows])
     assert collapsed["reached"] * runs.real_images(small_options).reached == pytest.approx(10)
-    assert collapsed["spread"] == pytest.approx(0, abs=1e-3)
+    assert collapsed["total_variance"] == pytest.approx(0, abs=1e-3)
     assert collapsed["fid"] > same["fid"] and collapsed["recall"] < 0.1
 
 
 def test_a_recipe_is_trained_once_and_then_taken_from_its_file(small_options):
-    first = runs.kept_training(small_options, 0, "bare")
+    first = runs.cached_training(small_options, 0, "vanilla")
     path = small_options.networks / "bare_0.npz"
     content = path.read_bytes()
-    again = runs.kept_training(small_options, 0, "bare")
+    again = runs.cached_training(small_options, 0, "vanilla")
     assert path.read_bytes() == content
     assert len(first.history) == 10 and np.array_equal(first.history, again.history)
     for one, other in zip(first.variables, again.variables, strict=True):
         assert np.array_equal(one.numpy(), other.numpy())
     small_options.data = tuple(part[:300] for part in small_options.data)
-    assert len(runs.kept_training(small_options, 0, "bare").history) == 5
+    assert len(runs.cached_training(small_options, 0, "vanilla").history) == 5
 
 
 def test_the_bare_losses_spelled_out_train_as_the_script_does():

@@ -30,8 +30,8 @@ def learned():
         epochs.append([])
         history = cgan_mnist.train_epoch(training, settings, epoch)
         assert history.shape == (BATCHES, 6) and np.isfinite(history).all()
-    cgan_mnist.recalibrate(training.averaged_generator, settings.seed)
-    return training.averaged_generator, epochs, arrays
+    cgan_mnist.recalibrate(training.ema_generator, settings.seed)
+    return training.ema_generator, epochs, arrays
 
 
 def test_every_epoch_uses_every_training_image_in_a_new_order(learned):

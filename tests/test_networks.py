@@ -45,9 +45,9 @@ def images():
     return np.random.default_rng(0).uniform(-1, 1, (10, 28, 28, 1)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("latent_dim", "smoothing"), [(100, 1), (7, 0), (7, 2)])
-def test_the_generator_is_built_layer_by_layer_as_described(latent_dim, smoothing):
-    network = cgan_mnist.build_generator(latent_dim, smoothing=smoothing)
+@pytest.mark.parametrize(("latent_dim", "box_filter"), [(100, 1), (7, 0), (7, 2)])
+def test_the_generator_is_built_layer_by_layer_as_described(latent_dim, box_filter):
+    network = cgan_mnist.build_generator(latent_dim, box_filter=box_filter)
     layers = describe(network)
     assert sorted(layers[:3]) == [("Embedding", (10, latent_dim)), ("InputLayer", ("label", (None,))),
                                   ("InputLayer", ("noise", (None, latent_dim)))]
@@ -57,7 +57,7 @@ def test_the_generator_is_built_layer_by_layer_as_described(latent_dim, smoothin
         ("Dense", (512, "linear")), ("LeakyReLU", 0.2), ("BatchNormalization", 0.8),
         ("Dense", (1024, "linear")), ("LeakyReLU", 0.2), ("BatchNormalization", 0.8),
         ("Dense", (784, "linear")), ("Reshape", (28, 28, 1)),
-        *[("AveragePooling2D", (size, (1, 1), "same")) for size in ((3, 1), (1, 3))] * smoothing,
+        *[("AveragePooling2D", (size, (1, 1), "same")) for size in ((3, 1), (1, 3))] * box_filter,
         ("Activation", "tanh")]
     assert [tensor.name for tensor in network.inputs] == ["noise", "label"]
     assert network.input_shape == [(None, latent_dim), (None,)] and network.output_shape == (None, 28, 28, 1)

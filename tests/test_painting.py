@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import bundled_arrays
-from mnist_gan.painting import (NEVER_SEEN, PALETTE, draw_colours, enlarge, halve, measure_shapes, paint,
+from mnist_gan.data.painting import (NEVER_SEEN, PALETTE, draw_colours, enlarge, halve, measure_shapes, paint,
                                 read_pictures, shape_classes, shape_cuts, shears, stroke_widths)
-from mnist_gan.sentences import COLOURS
+from mnist_gan.data.sentences import COLOURS
 
 PAIRS = [(ink, background) for ink in range(8) for background in range(8) if ink != background]
 

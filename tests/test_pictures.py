@@ -6,7 +6,7 @@ import cgan_mnist
 import imageio.v3 as iio
 import numpy as np
 import pytest
-from mnist_gan.pictures import draw_grid, read_grids, remove_later_grids, save_figure, tile_images, write_gif
+from mnist_gan.drawing.pictures import draw_grid, read_grids, remove_later_grids, save_figure, tile_images, write_gif
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from mnist_gan.errors import InputError
-from mnist_gan.sentences import CHOICES, LANGUAGES, LONGEST, UNSAID, describe, read, sentence_table, to_tokens
+from mnist_gan.data.sentences import CHOICES, LANGUAGES, LONGEST, UNSAID, describe, read, sentence_table, to_tokens
 
 
 def random_descriptions(count):

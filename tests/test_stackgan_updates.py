@@ -6,8 +6,8 @@ import pytest
 import stackgan_mnist
 import tensorflow as tf
 from helpers import bundled_arrays
-from mnist_gan.painting import NEVER_SEEN, PALETTE, guess_colours, halve, nearest_colours, paint
-from mnist_gan.sentences import CHOICES, COLOURS, PHRASINGS_PER_DESCRIPTION, UNSAID, sentence_table, to_tokens
+from mnist_gan.data.painting import NEVER_SEEN, PALETTE, guess_colours, halve, nearest_colours, paint
+from mnist_gan.data.sentences import CHOICES, COLOURS, PHRASINGS_PER_DESCRIPTION, UNSAID, sentence_table, to_tokens
 
 SIZE = 16  # a batch
 UNSEEN = {(digit, COLOURS.index(ink)) for digit, ink in NEVER_SEEN}
@@ -161,7 +161,7 @@ def training():
 def test_a_stage_trains_all_its_own_weights_and_freezes_everything_else(training, stage):
     own, other = training.stages[stage - 1], training.stages[2 - stage]
     frozen = [*training.text_encoder.variables, *training.picture_encoder.variables, *other.variables]
-    trained = [variable for network in (own.generator, own.averaged_generator, own.look, own.judge)
+    trained = [variable for network in (own.generator, own.ema_generator, own.look, own.judge)
                for variable in network.trainable_variables]
     frozen_before, trained_before = values(frozen), values(trained)
     assert np.isfinite(train_batch(training, stage)).all()
@@ -258,7 +258,7 @@ OPTIONS = [("--label-smoothing", "0.3"), ("--wrong-sentence-weight", "0.2"), ("-
            ("--kl-weight", "2"), ("--condition-noise", "0.5"), ("--matching-weight", "0"),
            ("--energy-weight", "0"), ("--colour-weight", "0"), ("--shape-weight", "0"), ("--mode-seeking-weight", "0"),
            ("--input-noise", "0"), ("--generator-learning-rate", "0.01"), ("--discriminator-learning-rate", "0.01"),
-           ("--averaging-decay", "0.1")]
+           ("--ema-decay", "0.1")]
 IN_STAGE_2, OF_STAGE_1 = ("--colour-weight", "--shape-weight"), ("--energy-weight", "--mode-seeking-weight")
 
 

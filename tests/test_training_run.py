@@ -10,7 +10,7 @@ import imageio.v3 as iio
 import keras
 import numpy as np
 from helpers import BATCHES, EPOCHS, SMALL_RUN
-from mnist_gan.pictures import draw_grid, save_figure
+from mnist_gan.drawing.pictures import draw_grid, save_figure
 
 HEADER = "epoch,batch,d_loss_real,d_loss_fake,d_loss,g_loss,d_probability_real,d_probability_fake"
 

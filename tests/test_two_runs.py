@@ -8,7 +8,7 @@ import signal
 import pytest
 from helpers import SMALL_RUN, assert_refused, contents, start_script
 from mnist_gan.errors import InputError
-from mnist_gan.files import lock_folder, locked_folders, open_folder, write_whole
+from mnist_gan.files import lock_folder, locked_folders, open_folder, atomic_write
 
 ENDLESS = (*SMALL_RUN, "--epochs", "999")
 
@@ -60,11 +60,11 @@ def test_two_who_write_one_file_at_once_do_not_mix(tmp_path):
 
     def write(partial):
         partial.write_text("first, ")
-        write_whole(path, lambda other: other.write_text("second"))
+        atomic_write(path, lambda other: other.write_text("second"))
         seen.append(path.read_text())
         with open(partial, "a") as file:
             file.write("to its end")
-    write_whole(path, write)
+    atomic_write(path, write)
     assert seen == ["second"] and path.read_text() == "first, to its end"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -77,7 +77,7 @@ def test_a_run_removes_what_a_killed_one_has_left_but_not_what_is_being_written(
         open_folder(tmp_path)
         assert set(tmp_path.iterdir()) == {partial, tmp_path / ".partial-of-mine"}
         partial.write_text("whole")
-    write_whole(tmp_path / "file.txt", write)
+    atomic_write(tmp_path / "file.txt", write)
     assert contents(tmp_path) == {"file.txt": b"whole", ".partial-of-mine": b"of the user"}
 
 
@@ -90,5 +90,5 @@ def test_where_nothing_can_be_locked_what_is_being_written_is_kept_and_runs_are_
         partial.write_text("whole")
         with locked_folders(tmp_path), locked_folders(tmp_path):
             assert partial.exists()
-    write_whole(tmp_path / "file.txt", write)
+    atomic_write(tmp_path / "file.txt", write)
     assert contents(tmp_path) == {"file.txt": b"whole"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import bundled_arrays
-from mnist_gan.averaging import update_average
+from mnist_gan.running.ema import update_ema
 
 
 def start(arguments, **options):
@@ -45,7 +45,7 @@ ROWS, FIRST = tf.range(64), tf.constant(0)
 
 @pytest.mark.parametrize("update, arguments", [("train_on_real", [ROWS]), ("train_on_generated", [ROWS, FIRST])])
 def test_an_update_of_the_discriminator_leaves_the_generator_bit_identical(training, update, arguments):
-    generators = (training.generator, training.averaged_generator)
+    generators = (training.generator, training.ema_generator)
     generators_before, discriminator_before = weights(*generators), weights(training.discriminator)
     getattr(training, update)(*arguments)
     assert_identical(generators_before, weights(*generators))
@@ -64,9 +64,9 @@ def test_an_update_of_the_generator_leaves_the_discriminator_bit_identical(train
 def test_the_average_moves_towards_the_weights_as_far_as_the_number_of_the_batch_says(training, step, decay):
     def trainable(network):
         return [variable.numpy() for variable in network.trainable_variables]
-    old_average = trainable(training.averaged_generator)
+    old_average = trainable(training.ema_generator)
     training.train_generator(tf.constant(step))
-    averages, currents = trainable(training.averaged_generator), trainable(training.generator)
+    averages, currents = trainable(training.ema_generator), trainable(training.generator)
     assert_all_changed(old_average, averages)
     for old, average, current in zip(old_average, averages, currents, strict=True):
         np.testing.assert_allclose(average, decay * old + (1 - decay) * current, rtol=1e-5, atol=1e-7)
@@ -85,7 +85,7 @@ def test_the_discriminator_drops_activations_in_every_update():
 
 def test_the_average_starts_from_the_weights_themselves():
     fresh = start(["--batch-size", "64"])
-    assert_identical(weights(fresh.generator), weights(fresh.averaged_generator))
+    assert_identical(weights(fresh.generator), weights(fresh.ema_generator))
 
 
 @pytest.mark.parametrize(("step", "decay"), [(0, 1 / 4), (1, 2 / 5), (96, 0.9), (23, 24 / 27)])
@@ -93,7 +93,7 @@ def test_the_decay_of_the_average_rises_with_the_batches_up_to_its_limit(step, d
     averaged, network = (keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]) for _ in range(2))
     averaged.set_weights([np.full((1, 1), 5, np.float32), np.array([1], np.float32)])
     network.set_weights([np.full((1, 1), 3, np.float32), np.array([2], np.float32)])
-    update_average(averaged, network, 0.9, tf.constant(step))
+    update_ema(averaged, network, 0.9, tf.constant(step))
     kernel, bias = map(np.ravel, averaged.get_weights())
     assert (kernel[0], bias[0]) == pytest.approx((3 + 2 * decay, 2 - decay), rel=1e-6)
 
@@ -124,7 +124,7 @@ def test_both_networks_take_steps_of_their_own_size_with_the_momentum_of_radford
 @pytest.fixture(scope="module")
 def quiet_training():
     """A training without dropout and without averaging, with a smoothing that cannot be mistaken for none."""
-    training = start(["--batch-size", "64", "--dropout", "0", "--label-smoothing", "0.25", "--averaging-decay", "0",
+    training = start(["--batch-size", "64", "--dropout", "0", "--label-smoothing", "0.25", "--ema-decay", "0",
                       "--discriminator-embedding-mean", "0"])
     # So small an embedding that the discriminator would answer nearly the same to every image.
     embedding = training.discriminator.get_layer("label_embedding").embeddings
@@ -325,7 +325,7 @@ def test_without_averaging_the_average_is_the_last_weights(quiet_training):
     for step in range(3):
         quiet_training.train_generator(tf.constant(step))
     assert_identical([variable.numpy() for variable in quiet_training.generator.trainable_variables],
-                     [variable.numpy() for variable in quiet_training.averaged_generator.trainable_variables])
+                     [variable.numpy() for variable in quiet_training.ema_generator.trainable_variables])
 
 
 def test_the_compiled_batch_is_the_three_updates_in_order():
@@ -339,7 +339,7 @@ def test_the_compiled_batch_is_the_three_updates_in_order():
     history = compiled.train_batch(rows, step).numpy()
     assert history == pytest.approx([loss_real, loss_fake, (loss_real + loss_fake) / 2, g_loss,
                                      probability_real, probability_fake], rel=1e-4)
-    for network in ("generator", "averaged_generator", "discriminator"):
+    for network in ("generator", "ema_generator", "discriminator"):
         before, after, expected = (weights(getattr(training, network))
                                    for training in (start(arguments), compiled, single))
         for old, new, reference in zip(before, after, expected, strict=True):

@@ -5,12 +5,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mnist_gan.errors import InputError
-from mnist_gan.files import write_whole
+from mnist_gan.files import atomic_write
 
 
 def save_figure(path, figure):
     """Write a matplotlib figure as a whole PNG."""
-    write_whole(path, figure.savefig)
+    atomic_write(path, figure.savefig)
 
 
 def tile_images(images, columns):
@@ -80,4 +80,4 @@ def write_gif(path, grids):
     """Write the `grids` as a looping GIF, 0.3 s each and 2.5 s for the last, in 16 levels to keep it small."""
     frames = np.stack(grids) // 16 * 17
     durations = [300] * (len(frames) - 1) + [2500] if len(frames) > 1 else 2500  # Pillow wants no list for one frame
-    write_whole(path, lambda partial: iio.imwrite(partial.absolute(), frames, duration=durations, loop=0))
+    atomic_write(path, lambda partial: iio.imwrite(partial.absolute(), frames, duration=durations, loop=0))

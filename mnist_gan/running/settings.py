@@ -4,7 +4,7 @@ import importlib.metadata
 import platform
 
 from mnist_gan.files import write_json
-from mnist_gan.mnist import checksum
+from mnist_gan.data.mnist import checksum
 
 # Options that do not describe a training but say whether to start, continue or do without one.
 UNRECORDED_OPTIONS = ("generate", "samples", "generator", "resume", "walk", "sentences", "arrays", "slurm")

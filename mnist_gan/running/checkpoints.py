@@ -11,7 +11,7 @@ import os
 import numpy as np
 
 from mnist_gan.errors import InputError
-from mnist_gan.files import read_npz, write_whole
+from mnist_gan.files import read_npz, atomic_write
 
 
 def finite_values(variables, epoch):
@@ -28,7 +28,7 @@ def save_checkpoint(path, settings, epoch, seconds, history, values):
     `settings` is a dictionary, `epoch` the number of finished epochs, `seconds` the time they took,
     `history` float32 (batches, columns), `values` the arrays of all variables.
     """
-    write_whole(path, lambda partial: np.savez(
+    atomic_write(path, lambda partial: np.savez(
         partial, settings=json.dumps(settings), epoch=epoch, seconds=seconds, history=history,
         **{f"variable_{number:03d}": value for number, value in enumerate(values)}))
 

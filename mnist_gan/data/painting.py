@@ -8,9 +8,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from mnist_gan.distances import blocks
-from mnist_gan.mnist import DIGITS, SIDE
-from mnist_gan.sentences import COLOURS
+from mnist_gan.data.mnist import DIGITS, SIDE, blocks
+from mnist_gan.data.sentences import COLOURS
 
 # In the order of COLOURS, in [-1, 1].
 PALETTE = np.array([(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 160, 0), (0, 0, 255), (255, 255, 0), (160, 0, 160),

@@ -2,13 +2,12 @@
 
 import numpy as np
 
-from mnist_gan.distances import blocks
-from mnist_gan.mnist import PIXELS, SIDE
+from mnist_gan.data.mnist import PIXELS, SIDE, blocks
 
 INK = 0.25  # the gray, from 0 to 1, above which a pixel counts as ink
 
 
-def find_pieces(ink):
+def label_components(ink):
     """Return uint16 (n, 28, 28): for each pixel the number of its piece, 0 where there is no `ink`, bool (n, 28, 28).
 
     A piece is what hangs together, also over corners (8-connected); its number is the largest position of its pixels,
@@ -29,7 +28,7 @@ def find_pieces(ink):
         numbers = grown
 
 
-def count_pieces(images):
+def count_components(images):
     """Return (pieces (n,), stray (n,)) of images (n, 28, 28, 1) in [-1, 1].
 
     `pieces` is how many pieces of ink, pixels brighter than `INK`, an image has, and `stray` the share of their gray
@@ -39,7 +38,7 @@ def count_pieces(images):
     for block in blocks(images):
         gray = block[..., 0] / 2 + 0.5
         gray[gray <= INK] = 0
-        places = find_pieces(gray > 0).reshape(len(block), -1) + np.arange(len(block))[:, np.newaxis] * (PIXELS + 1)
+        places = label_components(gray > 0).reshape(len(block), -1) + np.arange(len(block))[:, np.newaxis] * (PIXELS + 1)
         sums = np.bincount(places.ravel(), gray.ravel(), len(block) * (PIXELS + 1)).reshape(len(block), -1)
         ink = sums.sum(1)
         counted.append([(sums > 0).sum(1), (ink - sums.max(1)) / np.maximum(ink, INK)])

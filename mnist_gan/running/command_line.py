@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from mnist_gan.distribution import spread
+from mnist_gan.running.distribution import run_distributed
 from mnist_gan.errors import InputError
 
 
@@ -122,4 +122,4 @@ def run_training(train, settings):
             words = [word for word in sys.argv if word != "--resume"]
             return "Continue after the last finished epoch with: " + shlex.join(["python", *words, "--resume"])
         return "No epoch is finished yet, start again."
-    return run(lambda: spread(train, settings), advice)
+    return run(lambda: run_distributed(train, settings), advice)

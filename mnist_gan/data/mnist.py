@@ -13,7 +13,7 @@ from mnist_gan.files import read_npz
 DIGITS = 10
 SIDE = 28
 PIXELS = SIDE * SIDE
-BUNDLED_DATA = Path(__file__).resolve().parent.parent / "data" / "mnist.npz"
+BUNDLED_DATA = Path(__file__).resolve().parents[2] / "data" / "mnist.npz"
 
 
 def load_data(path=None):
@@ -75,3 +75,8 @@ def scale_images(images):
 def checksum(images, labels):
     """Return the CRC-32 of images and labels, an int by which a file knows the data that it was made with."""
     return zlib.crc32(labels, zlib.crc32(images))
+
+
+def blocks(rows, size=1000):
+    """Yield `rows` in pieces of at most `size`, so that what is computed of each fits into memory."""
+    return (rows[start:start + size] for start in range(0, len(rows), size))

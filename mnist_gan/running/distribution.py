@@ -1,4 +1,4 @@
-"""One training spread over all GPUs of a machine or over several machines, by tf.distribute.
+"""One training distributed over all GPUs of a machine or over several machines, by tf.distribute.
 
 Whoever has one device and no cluster meets none of it: everything here then does what one process does alone.
 """
@@ -90,7 +90,7 @@ def choose_strategy(settings):
     return strategy
 
 
-def spread(train, settings):
+def run_distributed(train, settings):
     """Call `train(settings)` on every device there is, each with an equal share of every batch.
 
     Raises what `choose_strategy` does, and ChildProcessError, an OSError, when another worker has ended before.
@@ -184,9 +184,9 @@ def compile_step(step, jit_compile):
         return tf.function(step, jit_compile=jit_compile, autograph=False)
 
     @tf.function(autograph=False)
-    def spread_step(*inputs):
+    def distributed_step(*inputs):
         return strategy.reduce(tf.distribute.ReduceOp.MEAN, strategy.run(step, inputs), axis=None)
-    return spread_step
+    return distributed_step
 
 
 def synchronize(*networks):

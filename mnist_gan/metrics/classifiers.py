@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from mnist_gan.mnist import DIGITS, SIDE, checksum, scale_images
+from mnist_gan.data.mnist import DIGITS, SIDE, checksum, scale_images
 from mnist_gan.networks import load_network, save_network
-from mnist_gan.painting import draw_colours, paint, with_contrast
-from mnist_gan.sentences import COLOURS
+from mnist_gan.data.painting import draw_colours, paint, with_contrast
+from mnist_gan.data.sentences import COLOURS
 
 
 def build_classifier(name):

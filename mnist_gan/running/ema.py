@@ -7,7 +7,7 @@ that of `tf.train.ExponentialMovingAverage` rises three times as slowly as this 
 import tensorflow as tf
 
 
-def update_average(averaged, network, decay, step):
+def update_ema(averaged, network, decay, step):
     """Move the trainable weights of `averaged` towards those of `network` after batch number `step`.
 
     The decay, in [0, 1), is (step + 1) / (step + 4) as long as that is less than `decay`.
@@ -25,7 +25,7 @@ def update_average(averaged, network, decay, step):
     tf.distribute.get_replica_context().merge_call(move_all)
 
 
-def measure_statistics(averaged, draw_inputs):
+def update_batch_norm(averaged, draw_inputs):
     """Set the BatchNormalization statistics of an averaged network to those of its own activations.
 
     `draw_inputs(number)` returns a batch of the network's inputs, another one for each `number` from 0 to 29.

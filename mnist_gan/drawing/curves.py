@@ -5,7 +5,7 @@ import math
 import numpy as np
 from matplotlib.figure import Figure
 
-from mnist_gan.files import write_whole
+from mnist_gan.files import atomic_write
 
 
 def write_history(path, columns, history, epochs):
@@ -13,7 +13,7 @@ def write_history(path, columns, history, epochs):
     batches = len(history) // epochs
     number = np.arange(len(history))
     table = np.column_stack([number // batches + 1, number % batches + 1, history])
-    write_whole(path, lambda partial: np.savetxt(
+    atomic_write(path, lambda partial: np.savetxt(
         partial, table, fmt=["%d", "%d"] + ["%.7g"] * len(columns), delimiter=",",
         header=",".join(("epoch", "batch", *columns)), comments=""))
 

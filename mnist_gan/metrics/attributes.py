@@ -1,14 +1,13 @@
 """Whether pictures obey their sentences, whether what a sentence leaves unsaid varies, and whether pixels alternate.
 
-Descriptions are int32 (n, 5), as in `mnist_gan/sentences.py`; all that they say can be measured in a picture.
+Descriptions are int32 (n, 5), as in `mnist_gan/data/sentences.py`; all that they say can be measured in a picture.
 """
 
 import numpy as np
 
-from mnist_gan.distances import blocks
-from mnist_gan.mnist import DIGITS
-from mnist_gan.painting import NEVER_SEEN, draw_colours, read_pictures, shape_classes
-from mnist_gan.sentences import ATTRIBUTES, COLOURS, LANGUAGES, UNSAID, describe
+from mnist_gan.data.mnist import DIGITS, blocks
+from mnist_gan.data.painting import NEVER_SEEN, draw_colours, read_pictures, shape_classes
+from mnist_gan.data.sentences import ATTRIBUTES, COLOURS, LANGUAGES, UNSAID, describe
 
 ALL_FIVE = "all_five"  # beside ATTRIBUTES, the name of the share of pictures that have every attribute right
 
@@ -71,7 +70,7 @@ def find_attributes(pictures, cuts, see_digits):
     return np.column_stack([see_digits(gray[..., np.newaxis] * 2 - 1), inks, backgrounds, shapes]), gray
 
 
-def shares_right(found, asked):
+def attribute_accuracy(found, asked):
     """Return for each of ATTRIBUTES, and for ALL_FIVE together, the share in [0, 1] of pictures that have it right.
 
     `found` and `asked` are descriptions (n, 5) without UNSAID.
@@ -91,7 +90,7 @@ def entropy_within_digits(values, digits):
     return np.mean(entropies)
 
 
-def variety(found, asked, real):
+def conditional_diversity(found, asked, real):
     """Return for each attribute but the digit how much it varies where the sentence leaves it out, 1 for as in reality.
 
     It is the entropy of what pictures show, `found` (n, 5), within each digit that was asked for, averaged over the

@@ -2,17 +2,14 @@
 
 import numpy as np
 
+from mnist_gan.data.mnist import blocks
+
 NEIGHBOURS = 3  # the k of precision and recall
 
 
 def squared_distances(a, b):
     """Return the squared Euclidean distances (n, m) between the rows of a (n, d) and of b (m, d)."""
     return np.maximum((a * a).sum(1)[:, np.newaxis] + (b * b).sum(1) - 2 * a @ b.T, 0)
-
-
-def blocks(rows, size=1000):
-    """Yield `rows` in pieces of at most `size`, so that what is computed of each fits into memory."""
-    return (rows[start:start + size] for start in range(0, len(rows), size))
 
 
 def frechet_distance(a, b):
@@ -53,7 +50,7 @@ def precision_recall(real, generated, k=NEIGHBOURS):
             share_inside(real, generated, neighbour_radii(generated, k)))
 
 
-def spread(features):
+def total_variance(features):
     """Return the total variance of features (n, d) around their mean: the trace of their covariance."""
     return features.var(axis=0, ddof=1).sum()
 

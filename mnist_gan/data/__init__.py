@@ -1,0 +1,1 @@
+"""The data: MNIST, the sentences about painted digits, and the paint."""

@@ -1,0 +1,1 @@
+"""What a run shows: grids, the GIF, curves, diagrams of networks."""

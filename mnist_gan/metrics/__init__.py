@@ -1,0 +1,1 @@
+"""How good the pictures are: classifiers, distances, connected components, attributes."""

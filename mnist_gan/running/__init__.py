@@ -1,0 +1,1 @@
+"""What every training needs beside its GAN: command line, settings, checkpoints, EMA, several devices."""
