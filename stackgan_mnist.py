@@ -4,42 +4,39 @@
     python stackgan_mnist.py --generate "a thick red seven leaning right on a yellow background" --samples 8
     python stackgan_mnist.py --walk "a thin white one on black" "a thick blue eight on yellow"
 
-The script reads from top to bottom in the order in which things happen: data, networks, training, pictures, command
-line. Sentences and paint are described in `mnist_gan/data/sentences.py` and `mnist_gan/data/painting.py`.
+The script reads from top to bottom in the order in which things happen: data, networks, updates, training, pictures,
+command line. Sentences and paint are described in `mnist_gan/data/`.
 
 Zhang et al. 2017, StackGAN: Text to Photo-realistic Image Synthesis with Stacked Generative Adversarial Networks,
 https://arxiv.org/abs/1612.03242
 """
 
-import argparse
 import math
 import os
 import sys
 import textwrap
-import time
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from typing import NamedTuple
 
 # Before Keras, because the package starts TensorFlow without its messages.
-from mnist_gan.running.ema import update_batch_norm, update_ema
-from mnist_gan.running.checkpoints import finite_values, load_checkpoint, require_checkpoint, restore, save_checkpoint
-from mnist_gan.running.command_line import (add_file_options, add_repetition_options, checked, fraction_below, one_line_errors,
-                                    path_name, positive_number, readable_time, run, run_training, whole_number)
-from mnist_gan.drawing.diagrams import draw_graph
-from mnist_gan.running.distribution import (compile_step, is_chief, normal_numbers, own_pairs, own_part, replicas,
-                                    require_agreement, synchronize)
-from mnist_gan.errors import InputError
-from mnist_gan.files import locked_folders, open_folder, atomic_write
-from mnist_gan.drawing.curves import draw_curves, draw_losses, write_history
 from mnist_gan.data.mnist import SIDE, load_training_images
-from mnist_gan.networks import load_network, save_network
 from mnist_gan.data.painting import (OTHER_COLOURS, OTHER_DIGITS, OTHER_INKS, PALETTE, draw_colours, full_size,
-                                guess_colours, halve, measure_shapes, nearest_colours, paint, shape_classes, shape_cuts,
-                                with_contrast)
-from mnist_gan.drawing.pictures import grid_path, read_grids, remove_later_grids, save_figure, tile_images, write_gif
+                                     guess_colours, halve, measure_shapes, nearest_colours, paint, shape_classes,
+                                     shape_cuts, with_contrast)
 from mnist_gan.data.sentences import (CHOICES, COLOURS, LONGEST, PHRASINGS_PER_DESCRIPTION, VOCABULARY, describe, read,
-                                 sentence_table, to_tokens)
-from mnist_gan.running.settings import print_settings, record_settings, write_settings
+                                      sentence_table, to_tokens)
+from mnist_gan.drawing.curves import draw_curves, draw_losses
+from mnist_gan.drawing.diagrams import draw_graph
+from mnist_gan.drawing.pictures import grid_path, save_figure, tile_images
+from mnist_gan.errors import InputError
+from mnist_gan.files import atomic_write, open_folder
+from mnist_gan.networks import load_network, save_network
+from mnist_gan.running import command_line as cli
+from mnist_gan.running import distribution
+from mnist_gan.running.checkpoints import finite_values
+from mnist_gan.running.ema import update_batch_norm, update_ema
+from mnist_gan.running.run import batches_per_epoch, open_run
 
 import keras
 import numpy as np
@@ -55,13 +52,20 @@ SIMILARITY_SCALE = 2.5  # sentence embeddings have the length 8, picture embeddi
 # ----------------------------------------------------------------------------------------------- data
 
 
-def prepare_data(images, digits):
-    """Return a namespace with all that is painted and said in training, as tensors.
+class TrainingData(NamedTuple):
+    """What is painted and described in training: `images` uint8 (n, 28, 28) and `shapes`, int32 (n, 3), tensors.
 
-    `images` are uint8 (n, 28, 28), `digits` int32 (n,). `shapes` is int32 (n, 3): digit, thickness and slant.
+    The shapes are digit, thickness and slant.
     """
+
+    images: tf.Tensor
+    shapes: tf.Tensor
+
+
+def prepare_data(images, digits):
+    """Return the `TrainingData` of `images`, uint8 (n, 28, 28), and `digits`, int32 (n,)."""
     thickness, slant = shape_classes(images / np.float32(255), shape_cuts(images))
-    return SimpleNamespace(images=tf.constant(images), shapes=tf.constant(np.stack([digits, thickness, slant], 1)))
+    return TrainingData(tf.constant(images), tf.constant(np.stack([digits, thickness, slant], 1)))
 
 
 def random_draws(seed, step, draw_normal=tf.random.stateless_normal):
@@ -78,21 +82,21 @@ def random_draws(seed, step, draw_normal=tf.random.stateless_normal):
     return normal, uniform
 
 
-def paint_batch(data, rows, uniform):
-    """Paint the training images `rows`, int32 (n,), in random colours.
+def paint_batch(data, indices, uniform):
+    """Paint the training images at `indices`, int32 (n,), in random colours.
 
     Returns pictures (n, 28, 28, 3) in [-1, 1] and their descriptions, int32 (n, 5).
     """
-    digit, thickness, slant = tf.unstack(tf.gather(data.shapes, rows), axis=1)
-    ink, background = draw_colours(digit, lambda stream, maxval: uniform(stream, maxval, rows.shape[0]))
-    pictures = paint(tf.gather(data.images, rows), ink, background)
+    digit, thickness, slant = tf.unstack(tf.gather(data.shapes, indices), axis=1)
+    ink, background = draw_colours(digit, lambda stream, maxval: uniform(stream, maxval, indices.shape[0]))
+    pictures = paint(tf.gather(data.images, indices), ink, background)
     return pictures, tf.stack([digit, ink, background, thickness, slant], axis=1)
 
 
 def phrase(descriptions, uniform, stream, said=None):
     """Choose a random sentence for each of `descriptions`, int32 (n, 5).
 
-    Returns its rows in the table of all sentences, int32 (n,), and whether it says everything, bool (n,).
+    Returns their indices in the table of all sentences, int32 (n,), and whether each says everything, bool (n,).
 
     A sentence names the digit alone with probability 1/8; otherwise it leaves each of the other attributes unsaid with
     probability 1/4. It says them where `said`, bool (n, 4), holds.
@@ -100,15 +104,15 @@ def phrase(descriptions, uniform, stream, said=None):
     size = descriptions.shape[0]
     speaks = (uniform(stream, 4, size, 4) > 0) & (uniform(stream + 1, 8, size, 1) > 0)
     speaks = speaks if said is None else speaks | said
-    row = descriptions[:, 0]
+    index = descriptions[:, 0]
     for number, choices in enumerate(CHOICES[1:]):
-        row = row * (choices + 1) + tf.where(speaks[:, number], descriptions[:, number + 1], choices)
-    row = row * PHRASINGS_PER_DESCRIPTION + uniform(stream + 2, PHRASINGS_PER_DESCRIPTION, size)
-    return row, tf.reduce_all(speaks, axis=1)
+        index = index * (choices + 1) + tf.where(speaks[:, number], descriptions[:, number + 1], choices)
+    index = index * PHRASINGS_PER_DESCRIPTION + uniform(stream + 2, PHRASINGS_PER_DESCRIPTION, size)
+    return index, tf.reduce_all(speaks, axis=1)
 
 
 def wrong_sentences(descriptions, hard_share, uniform):
-    """Return rows in the table of sentences, int32 (n,), that are wrong about pictures with `descriptions` (n, 5).
+    """Return indices, int32 (n,), of sentences in the table that are wrong about pictures with `descriptions` (n, 5).
 
     The first `hard_share` of them are hard: true but for one attribute, the digit twice as often as each of the others.
     The rest are true of the next picture if that shows another digit, and hard if it does not.
@@ -285,45 +289,43 @@ def build_stage2_generator(upsampling="pixelshuffle", condition_noise=1.0):
                        name="stage2_generator")
 
 
-def build_discriminator(stage):
-    """Build the discriminator of a stage in two parts, so that a picture is looked at once for several sentences.
+def build_stage1_discriminator():
+    """Build Stage I's discriminator for pictures (n, 14, 14, 3) and return its (trunk, head), as `with_head` does."""
+    picture = keras.Input((SIDE // 2, SIDE // 2, 3), name="picture")
+    x = layers.Flatten()(with_contrast(picture))
+    x = layers.LeakyReLU(negative_slope=0.2)(layers.Dense(1024)(x))
+    x = layers.LeakyReLU(negative_slope=0.2)(layers.Dense(512)(x))
+    return with_head(picture, x, "stage1_discriminator")
 
-    Returns (look, judge): pictures (n, 14, 14, 3) for Stage I, (n, 28, 28, 3) for Stage II, to features (n, 256);
-    features and sentences (n, 64) to the logit (n, 1) of the probability that the picture is real and its sentence
-    right. The logit is a Dense layer's plus the product of features and sentence (projection, Miyato & Koyama 2018,
-    https://arxiv.org/abs/1802.05637).
-    """
-    side = SIDE // 2 if stage == 1 else SIDE
-    picture = keras.Input((side, side, 3), name="picture")
+
+def build_stage2_discriminator():
+    """Build Stage II's discriminator for pictures (n, 28, 28, 3) and return its (trunk, head), as `with_head` does."""
+    picture = keras.Input((SIDE, SIDE, 3), name="picture")
     x = with_contrast(picture)
-    if stage == 1:
-        x = layers.Flatten()(x)
-        x = layers.LeakyReLU(negative_slope=0.2)(layers.Dense(1024)(x))
-        x = layers.LeakyReLU(negative_slope=0.2)(layers.Dense(512)(x))
-    else:
-        for channels in (32, 64, 128):  # 14 x 14, 7 x 7, 4 x 4
-            x = layers.LeakyReLU(negative_slope=0.2)(layers.Conv2D(channels, 4, strides=2, padding="same")(x))
-        x = layers.Flatten()(x)
+    for channels in (32, 64, 128):  # 14 x 14, 7 x 7, 4 x 4
+        x = layers.LeakyReLU(negative_slope=0.2)(layers.Conv2D(channels, 4, strides=2, padding="same")(x))
+    return with_head(picture, layers.Flatten()(x), "stage2_discriminator")
+
+
+def with_head(picture, x, name):
+    """Return a discriminator in two parts, so that the trunk runs once for a picture with several sentences.
+
+    The trunk takes `picture` to features (n, 256) of `x` (n, k). The head takes features and sentences (n, 64) to the
+    logit (n, 1) of the probability that the picture is real and its sentence right: a Dense layer's output plus the
+    product of features and sentence (projection, Miyato & Koyama 2018, https://arxiv.org/abs/1802.05637).
+    """
     x = layers.LeakyReLU(negative_slope=0.2)(layers.Dense(256)(x))
     features = keras.Input((256,), name="features")
     sentence = keras.Input((SENTENCE_DIM,), name="sentence")
     fit = layers.Dot(1, name="projection")([features, layers.Dense(256)(sentence)])
     logit = layers.Dense(1)(features) + fit / 16.0  # 16 is the root of 256
-    return (keras.Model(picture, x, name=f"stage{stage}_discriminator"),
-            keras.Model([features, sentence], logit, name=f"stage{stage}_judge"))
+    return keras.Model(picture, x, name=f"{name}_trunk"), keras.Model([features, sentence], logit, name=f"{name}_head")
 
 
-# ------------------------------------------------------------------------------------------- training
+# -------------------------------------------------------------------------------------------- updates
 
 HISTORY_COLUMNS = ("d_loss_real", "d_loss_generated", "d_loss_wrong", "d_loss", "g_loss", "kl_divergence",
                    "matching_loss")
-
-# What a checkpoint must share with the run that continues it; everything else may differ.
-RESUMED_SETTINGS = ("encoder_epochs", "stage1_epochs", "batch_size", "latent_dim", "generator_learning_rate",
-                    "discriminator_learning_rate", "label_smoothing", "wrong_sentence_weight", "hard_share",
-                    "kl_weight", "condition_noise", "matching_weight", "energy_weight", "colour_weight",
-                    "shape_weight", "mode_seeking_weight", "input_noise", "ema_decay", "upsampling",
-                    "stage2_epochs", "seed", "train_size", "data_crc32")
 ENCODER_BATCH_SIZE = 256
 FAR_STEP = 10**7  # random numbers of steps from here on are drawn for other things than training
 
@@ -353,6 +355,276 @@ def choose_own(scores, own):
     return tf.nn.sparse_softmax_cross_entropy_with_logits(own, scores)
 
 
+def cross_entropy(target, logits):
+    """Return the mean binary cross-entropy in nats between `target`, in [0, 1], and `logits` (n, 1)."""
+    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.fill(tf.shape(logits), target), logits))
+
+
+def kl_divergence(mean, log_sigma):
+    """Return KL(N(mean, sigma²) || N(0, 1)) per dimension, the mean over both axes of `mean`, `log_sigma` (n, 64)."""
+    return tf.reduce_mean(0.5 * (tf.square(mean) + tf.exp(2.0 * log_sigma) - 1.0) - log_sigma)
+
+
+def flat(batch):
+    """Return `batch` (n, ...) as (n, k)."""
+    return tf.reshape(batch, (batch.shape[0], -1))
+
+
+def halves_apart(batch):
+    """Return the mean absolute differences (n // 2,) between the first and the second half of `batch` (n, ...)."""
+    half = batch.shape[0] // 2
+    return tf.reduce_mean(flat(tf.abs(batch[:half] - batch[-half:])), axis=1)
+
+
+def mode_seeking(noise, pictures):
+    """Return how little `pictures` differ for how different `noise` is, a mean over pairs half a batch apart.
+
+    Mao et al. 2019, https://arxiv.org/abs/1903.05628; 1e-2 is for pictures that do not differ.
+    """
+    return tf.reduce_mean(halves_apart(noise) / (halves_apart(pictures) + 1e-2))
+
+
+class Batch(NamedTuple):
+    """What one device needs for a step: its share, n, of a batch.
+
+    `real` pictures (n, h, w, 3), their `gray` digits (n, h, w, 1) in [0, 1] and `colours` of ink and background (n, 6);
+    the embeddings (n, 64) of sentences that are `right` and `wrong` about them. `asked` are the sentences that the
+    generator gets, `asked_colours` those of the real pictures they are from: the second half of the batch repeats the
+    first, so that two pictures of each sentence can be compared.
+    `candidates` (k, 64) are the different sentences of the whole batch, k its half, and `matching_share` (n // 2,) is
+    how much each of this device's own counts in the matching loss. `normal` draws noise, as `random_draws` returns it.
+    """
+
+    real: tf.Tensor
+    gray: tf.Tensor
+    colours: tf.Tensor
+    right: tf.Tensor
+    wrong: tf.Tensor
+    asked: tf.Tensor
+    asked_colours: tf.Tensor
+    candidates: tf.Tensor
+    matching_share: tf.Tensor
+    normal: object
+
+
+class Stage:
+    """What both stages have in common: a generator, a discriminator, and the step that trains them in alternation.
+
+    `data` comes from `prepare_data`; `embeddings` is a variable with those of all sentences, float32 (n, 64). Only
+    the stage's own variables are ever updated: everything before it, and both encoders, are frozen.
+    `generator`, the discriminator's `trunk` and `head` and both optimizers are trained; `ema_generator` has the
+    exponential moving average of the generator's weights. `jit_compile` compiles the step with XLA.
+    """
+
+    def __init__(self, settings, data, embeddings, picture_encoder, epochs, jit_compile):
+        self.settings, self.data, self.embeddings = settings, data, embeddings
+        self.picture_encoder = picture_encoder
+        self.generator, self.ema_generator = self.build_generator(), self.build_generator()
+        self.ema_generator.set_weights(self.generator.get_weights())
+        self.trunk, self.head = self.build_discriminator()
+        self.discriminator_variables = self.trunk.trainable_variables + self.head.trainable_variables
+        self.generator_optimizer, self.discriminator_optimizer = (
+            keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(
+                rate, epochs * batches_per_epoch(settings), 0.05), beta_1=0.5)
+            for rate in (settings.generator_learning_rate, settings.discriminator_learning_rate))
+        self.generator_optimizer.build(self.generator.trainable_variables)
+        self.discriminator_optimizer.build(self.discriminator_variables)
+        distribution.synchronize(self.generator, self.trunk, self.head)
+        self.random_normal = distribution.normal_numbers(jit_compile)
+        self.train_step = distribution.compile_step(self.train_step, jit_compile)
+
+    @property
+    def variables(self):
+        """All that must be kept to continue bit for bit: a list."""
+        return [variable for part in (self.generator, self.ema_generator, self.trunk, self.head,
+                                      self.generator_optimizer, self.discriminator_optimizer)
+                for variable in part.variables]
+
+    def draw_inputs(self, step, size):
+        """Return the generator's inputs for `size` random sentences of the kind that training has."""
+        normal, uniform = random_draws(self.settings.seed, step)
+        indices = uniform(19, len(self.data.images), size)
+        _, descriptions = paint_batch(self.data, indices, uniform)
+        sentences = tf.gather(self.embeddings, phrase(descriptions, uniform, 2)[0])
+        return self.generator_inputs(sentences, normal)[0]
+
+    def update_batch_norm(self):
+        """Measure the BatchNormalization statistics of the EMA generator."""
+        update_batch_norm(self.ema_generator, lambda number: self.draw_inputs(-1 - number, 256))
+
+    def sample(self, indices, step):
+        """Return the `Batch` of the training images at `indices`, int32 (batch_size,), this device's share of it."""
+        normal_for_all, uniform = random_draws(self.settings.seed, step, self.random_normal)
+        pictures, descriptions = paint_batch(self.data, indices, uniform)
+        sentences, complete = phrase(descriptions, uniform, 2)
+        every = tf.gather(self.embeddings, sentences)
+        wrong = tf.gather(self.embeddings, wrong_sentences(descriptions, self.settings.hard_share, uniform))
+        colours = tf.reshape(tf.gather(PALETTE, descriptions[:, 1:3]), (-1, 6))
+        gray = tf.cast(tf.gather(self.data.images, indices), tf.float32)[..., tf.newaxis] / 255.0
+        real, right, wrong, colours, gray = map(distribution.share_pairs, (
+            self.resize(pictures), every, wrong, colours, self.resize(gray)))
+        size, half = right.shape[0], right.shape[0] // 2
+        asked, asked_colours = (tf.concat([batch[:-half], batch[:half]], 0) for batch in (right, colours))
+        # Equal sentences are not among those out of which a picture's own is to be found.
+        candidates = every[:indices.shape[0] // 2]
+        # A sentence that leaves something unsaid does not count: its pictures would be drawn towards what is typical.
+        share = tf.cast(complete[:candidates.shape[0]], tf.float32)
+        share = distribution.share(share / tf.maximum(tf.reduce_sum(share), 1.0))
+
+        def normal(stream, count, *shape):
+            """Draw this device's share, (count, ...), of what is drawn for all."""
+            drawn = normal_for_all(stream, count * distribution.replicas(), *shape)
+            return tf.concat([distribution.share_pairs(batch) for batch in tf.split(drawn, count // size)], 0)
+        return Batch(real, gray, colours, right, wrong, asked, asked_colours, candidates, share, normal)
+
+    def instance_noise(self, pictures, normal, stream):
+        """Return `pictures` with noise (Sønderby et al. 2017, https://arxiv.org/abs/1610.04490).
+
+        Exact colours alone would give real pictures away.
+        """
+        return pictures + self.settings.input_noise * normal(stream, *pictures.shape)
+
+    def update_discriminator(self, batch, generated):
+        """Update the discriminator on the very pictures that the generator is about to be trained with.
+
+        Its targets: real with the right sentence 0.9 (one-sided label smoothing), real with a wrong one 0, generated 0
+        (Reed et al. 2016, https://arxiv.org/abs/1605.05396, section 4.2). Returns its losses on real pictures, on
+        generated ones and on wrong sentences.
+        """
+        size, settings = generated.shape[0], self.settings
+        with tf.GradientTape() as tape:
+            pictures = tf.concat([batch.real, tf.stop_gradient(generated)], 0)
+            features = self.trunk(self.instance_noise(pictures, batch.normal, 4), training=True)
+            logits = self.head([tf.concat([features, features[:size]], 0),
+                                tf.concat([batch.right, batch.asked, batch.wrong], 0)])
+            loss_real = cross_entropy(1.0 - settings.label_smoothing, logits[:size])
+            loss_generated = cross_entropy(0.0, logits[size:-size])
+            loss_wrong = cross_entropy(0.0, logits[-size:])
+            objective = (loss_real + (1.0 - settings.wrong_sentence_weight) * loss_generated
+                         + settings.wrong_sentence_weight * loss_wrong)
+        distribution.minimize(objective, tape, self.discriminator_variables, self.discriminator_optimizer)
+        return loss_real, loss_generated, loss_wrong
+
+    def adversarial_loss(self, batch, generated):
+        """Return the generator's cross-entropy through the discriminator as it is now."""
+        features = self.trunk(self.instance_noise(generated, batch.normal, 5), training=True)
+        return cross_entropy(1.0, self.head([features, batch.asked]))
+
+    def matching_loss(self, batch, seen):
+        """Return how surprised the frozen encoders are by the sentence of a picture among those of the whole batch.
+
+        `seen` (n, 64) is what the picture encoder sees in the pictures. In the spirit of Xu et al. 2018,
+        https://arxiv.org/abs/1711.10485, section 3.2.
+        """
+        half = seen.shape[0] // 2
+        scores = tf.stack([similarities(part, batch.candidates) for part in (seen[:half], seen[-half:])])
+        losses = choose_own(scores, distribution.share(tf.range(batch.candidates.shape[0])))
+        return distribution.replicas() * tf.reduce_sum(batch.matching_share * tf.reduce_mean(losses, 0))
+
+    def train_step(self, indices, step):
+        """Update the discriminator and then the generator on one batch; return float32 (7,), HISTORY_COLUMNS.
+
+        `indices` are int32 (batch_size,), those of training images; `step` counts batches over both stages.
+        """
+        settings, batch = self.settings, self.sample(indices, step)
+        inputs, rough_colours = self.generator_inputs(batch.asked, batch.normal)
+        with tf.GradientTape() as tape:
+            _, mean, log_sigma, mask, colours = self.generator(inputs, training=True)
+            # Discriminator and encoder see what is drawn in the colours of the real picture of the sentence and compare
+            # shapes alone: their game would end in few of the colours that a sentence leaves open.
+            generated = mix_colours(mask, batch.asked_colours)
+            with tape.stop_recording():
+                loss_real, loss_generated, loss_wrong = self.update_discriminator(batch, generated)
+            g_loss, kl = self.adversarial_loss(batch, generated), kl_divergence(mean, log_sigma)
+            seen = self.picture_encoder(self.encoder_input(generated), training=False)
+            matching = self.matching_loss(batch, seen)
+            objective = g_loss + settings.kl_weight * kl + settings.matching_weight * matching
+            # Two pictures of a sentence should vary as real ones do, in thickness and slant to begin with.
+            wanted_shapes = measure_shapes(batch.gray[:batch.gray.shape[0] // 2])
+            objective += settings.shape_weight * energy_score(measure_shapes(mask), wanted_shapes)
+            objective = self.add_own_terms(objective, batch, inputs, generated, seen, colours, rough_colours)
+        distribution.minimize(objective, tape, self.generator.trainable_variables, self.generator_optimizer)
+        update_ema(self.ema_generator, self.generator, settings.ema_decay, step - self.first_step)
+        return tf.stack([loss_real, loss_generated, loss_wrong, (loss_real + loss_generated) / 2, g_loss, kl, matching])
+
+
+class Stage1(Stage):
+    """Stage I: from noise and a sentence to 14 x 14 pixels. XLA makes its Dense layers faster."""
+
+    first_step = 0
+    build_discriminator = staticmethod(build_stage1_discriminator)
+    resize = staticmethod(halve)  # real pictures to the stage's own resolution
+
+    def __init__(self, settings, data, embeddings, picture_encoder, jit_compile=True):
+        super().__init__(settings, data, embeddings, picture_encoder, settings.stage1_epochs, jit_compile)
+
+    def build_generator(self):
+        """Return a new generator of this stage."""
+        return build_stage1_generator(self.settings.latent_dim, self.settings.condition_noise)
+
+    def generator_inputs(self, sentence, normal):
+        """Return the generator's inputs for the embeddings `sentence` (n, 64), and None for what Stage II adds."""
+        size = sentence.shape[0]
+        return [normal(0, size, self.settings.latent_dim), normal(1, size, CONDITION_DIM), sentence], None
+
+    def encoder_input(self, generated):
+        """Return pictures (n, 14, 14, 3) as the picture encoder takes them."""
+        return generated
+
+    def add_own_terms(self, objective, batch, inputs, generated, seen, colours, _):
+        """Return `objective` plus the terms for what varies in Stage I: all that the sentence leaves unsaid.
+
+        What the frozen encoder sees should vary as it does in real pictures, and so should the pixels, in which it is a
+        straight way from one colour to another; root mean squares count twice.
+        """
+        settings, wanted = self.settings, batch.real[:batch.real.shape[0] // 2]
+        objective += settings.energy_weight * (
+            energy_score(seen, self.picture_encoder(wanted, training=False))
+            + 2.0 / (3 * SIDE**2 / 4)**0.5 * energy_score(flat(generated), flat(wanted)))
+        objective += settings.colour_weight * energy_score(colours, batch.colours[:wanted.shape[0]], 0.5)
+        return objective + settings.mode_seeking_weight * mode_seeking(inputs[0], generated)
+
+
+class Stage2(Stage):
+    """Stage II: from Stage I's picture and the sentence to 28 x 28 pixels.
+
+    XLA makes convolutions slower on some machines and faster on others, so this stage does without.
+    """
+
+    build_discriminator = staticmethod(build_stage2_discriminator)
+    encoder_input = staticmethod(halve)  # pictures (n, 28, 28, 3) as the picture encoder takes them
+
+    def __init__(self, settings, data, embeddings, picture_encoder, stage1_generator, jit_compile=False):
+        self.stage1_generator = stage1_generator  # finished and frozen
+        self.first_step = settings.stage1_epochs * batches_per_epoch(settings)
+        super().__init__(settings, data, embeddings, picture_encoder, settings.stage2_epochs, jit_compile)
+
+    def build_generator(self):
+        """Return a new generator of this stage."""
+        return build_stage2_generator(self.settings.upsampling, self.settings.condition_noise)
+
+    def resize(self, pictures):
+        """Return real pictures in the stage's own resolution: as they are."""
+        return pictures
+
+    def generator_inputs(self, sentence, normal):
+        """Return the generator's inputs for the embeddings `sentence` (n, 64), and Stage I's colours (n, 6)."""
+        size = sentence.shape[0]
+        noise, epsilon = normal(0, size, self.settings.latent_dim), normal(1, size, CONDITION_DIM)
+        rough, *_, colours = self.stage1_generator([noise, epsilon, sentence], training=False)
+        return [rough, normal(2, size, CONDITION_DIM), sentence], colours
+
+    def add_own_terms(self, objective, batch, inputs, generated, seen, colours, rough_colours):
+        """Return `objective` plus the term that keeps Stage I's colours, but makes of each the nearest that there is.
+
+        In the spirit of Zhang et al. 2018, https://arxiv.org/abs/1710.10916, section 4.3.
+        """
+        return objective + self.settings.colour_weight * energy_score(colours, nearest_colours(rough_colours), 0.5)
+
+
+# ------------------------------------------------------------------------------------------- training
+
+
 def train_encoders(text_encoder, picture_encoder, data, table, settings):
     """Train both encoders to match every picture of a batch with its own sentence and the other way around.
 
@@ -368,26 +640,25 @@ def train_encoders(text_encoder, picture_encoder, data, table, settings):
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, max(steps, 1)))
     optimizer.build(variables)
 
-    def train_batch(rows, step):
+    def train_step(indices, step):
         _, uniform = random_draws(settings.seed, FAR_STEP + step)
-        pictures, descriptions = paint_batch(data, rows, uniform)
+        pictures, descriptions = paint_batch(data, indices, uniform)
         right = phrase(descriptions, uniform, 2)[0]
         words = tf.gather(table, tf.concat([right, wrong_sentences(descriptions, 1.0, uniform)], 0))
         with tf.GradientTape() as tape:
             scores = similarities(picture_encoder(halve(pictures), training=True), text_encoder(words, training=True))
             losses = [choose_own(each, tf.range(size)) for each in (scores, tf.transpose(scores[:, :size]))]
             loss = tf.reduce_mean(losses[0] + losses[1]) / 2
-            objective = loss / replicas()  # every device does all of this little work; the optimizer adds up
-        optimizer.apply(tape.gradient(objective, variables), variables)
+        distribution.minimize(loss, tape, variables, optimizer)  # every device does all of this little work
         return loss
 
-    train_batch = compile_step(train_batch, jit_compile=False)
+    train_step = distribution.compile_step(train_step, jit_compile=False)
     bar = keras.utils.Progbar(steps) if sys.stdout.isatty() else None
     for step in range(steps):
         if step % batches == 0:
             order = np.random.default_rng((settings.seed, 1, step)).permutation(len(data.images)).astype(np.int32)
-        rows = tf.constant(order[step % batches * size:][:size])
-        loss = float(train_batch(rows, tf.constant(step)))
+        indices = tf.constant(order[step % batches * size:][:size])
+        loss = float(train_step(indices, tf.constant(step)))
         if not math.isfinite(loss):
             raise FloatingPointError(f"the encoders' loss is no longer finite in batch {step + 1}")
         if bar:
@@ -397,299 +668,44 @@ def train_encoders(text_encoder, picture_encoder, data, table, settings):
                   flush=True)
 
 
-def build_stage(stage, settings, data, embeddings, picture_encoder, stage1_generator=None, jit_compile=None):
-    """Build the networks of a stage, 1 or 2, their optimizers and the compiled training step.
+class Networks(NamedTuple):
+    """The networks that draw pictures of sentences."""
 
-    `data` comes from `prepare_data`; `embeddings` is a variable with those of all sentences, float32 (n, 64);
-    `stage1_generator` is the finished one that draws what Stage II starts from. Only the variables of the stage itself
-    are ever updated: Stage I, and both encoders, are frozen.
+    text_encoder: keras.Model
+    stage1: keras.Model
+    stage2: keras.Model
 
-    Returns a namespace with `generator`, `ema_generator`, `look`, `judge`, `variables` (all that must be kept to
-    continue bit for bit), `draw_inputs(step, size)` (what the generator draws from, with random sentences) and
-    `train_batch(rows, step)`, which returns float32 (7,), HISTORY_COLUMNS.
+
+class StackGAN:
+    """The encoders and both stages, built for uint8 `images` (n, 28, 28) and `digits`, int32 (n,).
+
+    `networks` are those that `draw_pictures` needs.
     """
-    def build_generator():
-        if stage == 1:
-            return build_stage1_generator(settings.latent_dim, settings.condition_noise)
-        return build_stage2_generator(settings.upsampling, settings.condition_noise)
 
-    generator, ema_generator = build_generator(), build_generator()
-    ema_generator.set_weights(generator.get_weights())
-    look, judge = build_discriminator(stage)
-    generator_variables = generator.trainable_variables
-    discriminator_variables = look.trainable_variables + judge.trainable_variables
-    epochs = settings.stage1_epochs if stage == 1 else settings.stage2_epochs
-    generator_optimizer, discriminator_optimizer = (
-        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, epochs * batches_per_epoch(settings), 0.05),
-                              beta_1=0.5)
-        for rate in (settings.generator_learning_rate, settings.discriminator_learning_rate))
-    generator_optimizer.build(generator_variables)
-    discriminator_optimizer.build(discriminator_variables)
-    # XLA makes Dense layers faster, and convolutions slower on some machines and faster on others.
-    jit_compile = stage == 1 if jit_compile is None else jit_compile
-    synchronize(generator, look, judge)
-    size = settings.batch_size // replicas()  # of one device's share
-    half = size // 2
+    def __init__(self, settings, images, digits):
+        keras.utils.set_random_seed(settings.seed)  # the initial weights
+        self.settings, self.data = settings, prepare_data(images, digits)
+        self.table = tf.constant(sentence_table(settings.seed))
+        self.text_encoder, self.picture_encoder = build_text_encoder(), build_picture_encoder()
+        self.embeddings = tf.Variable(tf.zeros((len(self.table), SENTENCE_DIM)), trainable=False)
+        stage1 = Stage1(settings, self.data, self.embeddings, self.picture_encoder)
+        stage2 = Stage2(settings, self.data, self.embeddings, self.picture_encoder, stage1.ema_generator)
+        self.stages = stage1, stage2
+        self.networks = Networks(self.text_encoder, stage1.ema_generator, stage2.ema_generator)
 
-    def generator_inputs(sentence, normal):
-        """Return a generator's inputs, drawn from the streams 0 to 2, and Stage I's colours, (n, 6), for Stage II."""
-        size = sentence.shape[0]
-        noise, epsilon = normal(0, size, settings.latent_dim), normal(1, size, CONDITION_DIM)
-        if stage == 1:
-            return [noise, epsilon, sentence], None
-        rough, *_, colours = stage1_generator([noise, epsilon, sentence], training=False)
-        return [rough, normal(2, size, CONDITION_DIM), sentence], colours
+    @property
+    def variables(self):
+        """All that must be kept to continue bit for bit: a list."""
+        return [variable for part in (self.text_encoder, self.picture_encoder, *self.stages)
+                for variable in part.variables]
 
-    def draw_inputs(step, size):
-        normal, uniform = random_draws(settings.seed, step)
-        rows = uniform(19, len(data.images), size)
-        _, descriptions = paint_batch(data, rows, uniform)
-        return generator_inputs(tf.gather(embeddings, phrase(descriptions, uniform, 2)[0]), normal)[0]
+    def train_encoders(self):
+        """Train both encoders; raise FloatingPointError when the loss is no longer finite."""
+        train_encoders(self.text_encoder, self.picture_encoder, self.data, self.table, self.settings)
 
-    def cross_entropy(target, logits):
-        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.fill(tf.shape(logits), target), logits))
-
-    def flat(batch):
-        return tf.reshape(batch, (batch.shape[0], -1))
-
-    def distances(batch):
-        return tf.reduce_mean(flat(tf.abs(batch[:half] - batch[-half:])), axis=1)
-
-    def train_batch(rows, step):
-        normal_for_all, uniform = random_draws(settings.seed, step, normal_numbers(jit_compile))
-
-        def normal(stream, rows, *shape):
-            """Draw this device's share, rows (n, ...), of what is drawn for all."""
-            drawn = normal_for_all(stream, rows * replicas(), *shape)
-            return tf.concat([own_pairs(batch) for batch in tf.split(drawn, rows // size)], 0)
-
-        pictures, descriptions = paint_batch(data, rows, uniform)
-        rows_of_sentences, complete = phrase(descriptions, uniform, 2)
-        right = every = tf.gather(embeddings, rows_of_sentences)
-        wrong = tf.gather(embeddings, wrong_sentences(descriptions, settings.hard_share, uniform))
-        colours = tf.reshape(tf.gather(PALETTE, descriptions[:, 1:3]), (-1, 6))
-        gray = tf.cast(tf.gather(data.images, rows), tf.float32)[..., tf.newaxis] / 255.0
-        real, gray = (halve(pictures), halve(gray)) if stage == 1 else (pictures, gray)
-        real, right, wrong, colours, gray = map(own_pairs, (real, right, wrong, colours, gray))
-        # The second half of the batch repeats the sentences of the first, so that two pictures of each can be compared.
-        # Equal sentences are not among those out of which a picture's own is to be found.
-        asked, asked_colours = (tf.concat([batch[:-half], batch[:half]], 0) for batch in (right, colours))
-        candidates = every[:rows.shape[0] // 2]
-        share = tf.cast(complete[:candidates.shape[0]], tf.float32)
-        share = own_part(share / tf.maximum(tf.reduce_sum(share), 1.0))
-
-        def blur(batch, stream):
-            # Instance noise (Sonderby et al. 2017, https://arxiv.org/abs/1610.04490): exact colours alone would
-            # give real pictures away.
-            return batch + settings.input_noise * normal(stream, *batch.shape)
-
-        inputs, rough_colours = generator_inputs(asked, normal)
-        with tf.GradientTape() as generator_tape:
-            _, mean, log_sigma, mask, chosen_colours = generator(inputs, training=True)
-            # Discriminator and encoder see what is drawn in the colours of the real picture of the sentence, and judge
-            # shapes alone: their game would end in few of the colours that a sentence leaves open.
-            generated = mix_colours(mask, asked_colours)
-
-            # The discriminator, on the very pictures that the generator is about to be trained with. Its targets:
-            # real with its sentence 0.9 (one-sided label smoothing), real with a wrong one 0, generated 0
-            # (Reed et al. 2016, https://arxiv.org/abs/1605.05396, section 4.2).
-            with tf.GradientTape() as tape:
-                features = look(blur(tf.concat([real, tf.stop_gradient(generated)], 0), 4), training=True)
-                logits = judge([tf.concat([features, features[:size]], 0), tf.concat([right, asked, wrong], 0)])
-                loss_real = cross_entropy(1.0 - settings.label_smoothing, logits[:size])
-                loss_generated = cross_entropy(0.0, logits[size:-size])
-                loss_wrong = cross_entropy(0.0, logits[-size:])
-                objective = (loss_real + (1.0 - settings.wrong_sentence_weight) * loss_generated
-                             + settings.wrong_sentence_weight * loss_wrong)
-                objective /= replicas()  # because the optimizers add up the gradients of all devices
-            gradients = tape.gradient(objective, discriminator_variables)
-            discriminator_optimizer.apply(gradients, discriminator_variables)
-
-            # The generator, through the discriminator as it is now.
-            g_loss = cross_entropy(1.0, judge([look(blur(generated, 5), training=True), asked]))
-            # KL(N(mean, sigma^2) || N(0, 1)), per dimension, so that conditions of neighbouring sentences overlap.
-            kl = tf.reduce_mean(0.5 * (tf.square(mean) + tf.exp(2.0 * log_sigma) - 1.0) - log_sigma)
-            # The frozen encoders should find the sentence of a picture among those of the batch, in the spirit of
-            # Xu et al. 2018, https://arxiv.org/abs/1711.10485, section 3.2.
-            seen = picture_encoder(generated if stage == 1 else halve(generated), training=False)
-            # Pictures of sentences that leave something unsaid stay free: they would be drawn towards what is typical.
-            scores = tf.stack([similarities(part, candidates) for part in (seen[:half], seen[-half:])])
-            surprises = choose_own(scores, own_part(tf.range(candidates.shape[0])))
-            surprises = tf.reduce_mean(surprises, 0)
-            matching = replicas() * tf.reduce_sum(share * surprises)
-            objective = g_loss + settings.kl_weight * kl + settings.matching_weight * matching
-            # Two pictures of a sentence should vary as real ones do: in thickness and slant,
-            objective += settings.shape_weight * energy_score(measure_shapes(mask), measure_shapes(gray[:half]))
-            if stage == 1:
-                # in what the frozen encoder sees, and in their pixels, in which it is a straight way from one colour to
-                # another; root mean squares count twice.
-                wanted = real[:half]
-                objective += settings.energy_weight * (
-                    energy_score(seen, picture_encoder(wanted, training=False))
-                    + 2.0 / (3 * SIDE**2 / 4)**0.5 * energy_score(flat(generated), flat(wanted)))
-                objective += settings.colour_weight * energy_score(chosen_colours, colours[:half], 0.5)
-                # Mao et al. 2019, https://arxiv.org/abs/1903.05628, of pictures as they are drawn
-                sameness = distances(inputs[0]) / (distances(generated) + 1e-2)
-                objective += settings.mode_seeking_weight * tf.reduce_mean(sameness)
-            else:
-                # Stage II keeps the colours of Stage I, in the spirit of Zhang et al. 2018,
-                # https://arxiv.org/abs/1710.10916, section 4.3, but makes of each the nearest that there is.
-                objective += settings.colour_weight * energy_score(chosen_colours, nearest_colours(rough_colours), 0.5)
-            objective /= replicas()
-        gradients = generator_tape.gradient(objective, generator_variables)
-        generator_optimizer.apply(gradients, generator_variables)
-        first_step = 0 if stage == 1 else settings.stage1_epochs * batches_per_epoch(settings)
-        update_ema(ema_generator, generator, settings.ema_decay, step - first_step)
-        return tf.stack([loss_real, loss_generated, loss_wrong, (loss_real + loss_generated) / 2, g_loss, kl, matching])
-
-    return SimpleNamespace(
-        generator=generator, ema_generator=ema_generator, look=look, judge=judge, draw_inputs=draw_inputs,
-        train_batch=compile_step(train_batch, jit_compile),
-        variables=[variable for part in (generator, ema_generator, look, judge, generator_optimizer,
-                                         discriminator_optimizer) for variable in part.variables])
-
-
-def batches_per_epoch(settings):
-    """Return in how many batches every training image is used once."""
-    return math.ceil(settings.train_size / settings.batch_size)
-
-
-def build_training(settings, images, digits):
-    """Build all networks and training steps for uint8 images (n, 28, 28) and digits int32 (n,).
-
-    Returns a namespace with `text_encoder`, `picture_encoder`, `stages` (what `build_stage` returns, two of them),
-    `networks` (what `draw_pictures` needs), `variables` (all that must be kept to continue bit for bit),
-    `train_encoders()` and `embed_sentences()`, to be called when the text encoder has its final weights.
-    """
-    keras.utils.set_random_seed(settings.seed)  # the initial weights
-    data = prepare_data(images, digits)
-    table = tf.constant(sentence_table(settings.seed))
-    text_encoder, picture_encoder = build_text_encoder(), build_picture_encoder()
-    embeddings = tf.Variable(tf.zeros((len(table), SENTENCE_DIM)), trainable=False)
-    first = build_stage(1, settings, data, embeddings, picture_encoder)
-    second = build_stage(2, settings, data, embeddings, picture_encoder, first.ema_generator)
-
-    def embed_sentences():
-        embeddings.assign(text_encoder.predict(table, batch_size=4096, verbose=0))
-
-    return SimpleNamespace(
-        text_encoder=text_encoder, picture_encoder=picture_encoder, stages=(first, second),
-        networks=SimpleNamespace(text_encoder=text_encoder, stage1=first.ema_generator,
-                                 stage2=second.ema_generator),
-        train_encoders=lambda: train_encoders(text_encoder, picture_encoder, data, table, settings),
-        embed_sentences=embed_sentences,
-        variables=text_encoder.variables + picture_encoder.variables + first.variables + second.variables)
-
-
-def train_epoch(stage, settings, epoch):
-    """Train a stage for one full shuffled pass over the training images; `epoch` counts from 0 over both stages.
-
-    Returns the history of the epoch, float32 (batches, 7), with the columns HISTORY_COLUMNS.
-    Raises FloatingPointError as soon as a loss is not finite.
-    """
-    batches = batches_per_epoch(settings)
-    # The shuffled rows start over where the last batch has too few: one shape, compiled once.
-    order = np.random.default_rng((settings.seed, epoch)).permutation(settings.train_size)
-    order = tf.constant(np.resize(order, (batches, settings.batch_size)), tf.int32)
-    bar = keras.utils.Progbar(batches) if sys.stdout.isatty() else None
-    history = np.empty((batches, len(HISTORY_COLUMNS)), np.float32)
-    for batch in range(batches):
-        history[batch] = stage.train_batch(order[batch], tf.constant(epoch * batches + batch))
-        if not np.isfinite(history[batch]).all():
-            raise FloatingPointError(f"a loss is no longer finite in epoch {epoch + 1}, batch {batch + 1}")
-        if bar:
-            bar.update(batch + 1, [("d_loss", history[batch, 3]), ("g_loss", history[batch, 4])])
-    return history
-
-
-def train_epochs(settings, record, images, digits, outputs):
-    """Train the text encoder, Stage I and Stage II, or continue at the checkpoint, and save every epoch in `outputs`.
-
-    Returns the training, the history, float32 (batches, 7), and the seconds that it took; raises as `train` does.
-    """
-    checkpoint = outputs / "checkpoint.npz"
-    epoch, seconds, history = 0, 0.0, np.empty((0, len(HISTORY_COLUMNS)), np.float32)
-    if settings.resume:
-        epoch, seconds, history, values = load_checkpoint(checkpoint, record, RESUMED_SETTINGS, HISTORY_COLUMNS)
-        read_grids(outputs, epoch, "RGB", first=0)  # a missing frame of the GIF is refused now, not after the training
-    print_settings(record)
-    training = build_training(settings, images, digits)
-
-    def save(title):
-        """Save the grid, the history and, last, the checkpoint, so that whatever it counts as finished is there."""
-        values = finite_values(training.variables, epoch)
-        if not is_chief():
-            return
-        rough, fine = draw_pictures(training.networks, SHOWN_SENTENCES, 10, settings.seed)
-        shown = fine if epoch > settings.stage1_epochs else rough
-        save_figure(grid_path(outputs, epoch), draw_sheet(SHOWN_SENTENCES, shown, title))
-        if epoch:
-            write_history(outputs / "history.csv", HISTORY_COLUMNS, history, epoch)
-        save_checkpoint(checkpoint, record, epoch, seconds, history, values)
-
-    if settings.resume:
-        restore(training.variables, values, checkpoint)
-        print(f"Continuing after epoch {epoch} of {settings.epochs}.")
-    else:
-        started = time.perf_counter()
-        print("Training the text encoder:", flush=True)
-        training.train_encoders()
-        seconds += time.perf_counter() - started
-        save("Untrained")
-    training.embed_sentences()
-
-    while epoch < settings.epochs:
-        started = time.perf_counter()
-        second = epoch >= settings.stage1_epochs
-        stage = training.stages[second]
-        name = (f"Stage II, epoch {epoch + 1 - settings.stage1_epochs}/{settings.stage2_epochs}" if second
-                else f"Stage I, epoch {epoch + 1}/{settings.stage1_epochs}")
-        if sys.stdout.isatty():
-            print(name)
-        rows = train_epoch(stage, settings, epoch)
-        update_batch_norm(stage.ema_generator, lambda number, stage=stage: stage.draw_inputs(-1 - number, 256))
-        epoch, history = epoch + 1, np.concatenate([history, rows])
-        seconds += time.perf_counter() - started
-        save(name)
-        if not sys.stdout.isatty():
-            print(f"{name}: d_loss {rows[:, 3].mean():.4f}, g_loss {rows[:, 4].mean():.4f}, "
-                  f"matching_loss {rows[:, 6].mean():.4f}, {time.perf_counter() - started:.1f} s", flush=True)
-    return training, history, seconds
-
-
-def write_results(settings, record, training, history, seconds, outputs, plots):
-    """Write and announce what a finished training leaves beside its grids, history and checkpoint."""
-    remove_later_grids(outputs, settings.epochs)
-    networks, split = training.networks, settings.stage1_epochs * batches_per_epoch(settings)
-    for network in (networks.text_encoder, networks.stage1, networks.stage2):
-        save_network(outputs / f"{network.name}.keras", network)
-    for number, epochs, rows in ((1, settings.stage1_epochs, history[:split]),
-                                 (2, settings.stage2_epochs, history[split:])):
-        save_figure(plots / f"stage{number}_loss_curves.png", draw_losses(
-            epochs, rows[:, 3], rows[:, 4], f"Stage {'I' * number}: losses of generator and discriminator"))
-        save_figure(plots / f"stage{number}_conditions.png", draw_conditions(rows, epochs, number))
-    drawn = [training.text_encoder, training.picture_encoder]
-    for stage in training.stages:
-        drawn += [stage.generator, stage.look, stage.judge]
-    for network in drawn:
-        save_figure(plots / f"{network.name}.png", draw_graph(network))
-    save_figure(plots / "walk.png", draw_walk(networks, *WALKED_SENTENCES, settings.seed))
-    write_gif(outputs / "stackgan.gif", read_grids(outputs, settings.epochs, "RGB", first=0))
-    write_settings(outputs / "settings.json", record, seconds)
-    print(f"""
-Trained {settings.stage1_epochs} epochs of Stage I and {settings.stage2_epochs} of Stage II in \
-{readable_time(seconds)}. What the run left:
-  {outputs / "stackgan.gif"}: digits forming from noise, over Stage I to Stage II
-  {grid_path(outputs, 0)} ... {grid_path(outputs, settings.epochs).name}: the same, one grid per epoch
-  {plots / "stage1_loss_curves.png"}, {plots / "stage2_loss_curves.png"}: the losses of both stages
-  {plots / "stage1_conditions.png"}, {plots / "stage2_conditions.png"}: how much of the sentence is heard
-  {plots / "walk.png"}: a walk from one sentence to another
-  {plots / "stage1_generator.png"}, ...: the networks
-  {outputs / "history.csv"}: the numbers behind the curves
-  {outputs / "settings.json"}: the settings and versions of this run
-  {outputs / "text_encoder.keras"}, {outputs / "stage1_generator.keras"},
-  {outputs / "stage2_generator.keras"}: the trained networks, for --generate
-  {outputs / "checkpoint.npz"}: for --resume""")
+    def embed_sentences(self):
+        """Compute the embeddings of all sentences; to be called when the text encoder has its final weights."""
+        self.embeddings.assign(self.text_encoder.predict(self.table, batch_size=4096, verbose=0))
 
 
 def train(settings):
@@ -702,18 +718,58 @@ def train(settings):
     images, digits = load_training_images(settings.data, settings.train_size, settings.batch_size)
     settings.train_size = len(images)
     settings.epochs = settings.stage1_epochs + settings.stage2_epochs
-    record = record_settings(settings, images, digits)
-    outputs, plots = Path(settings.output_dir), Path(settings.plots_dir)
-    if settings.resume:
-        require_checkpoint(outputs / "checkpoint.npz")
     if settings.epochs * batches_per_epoch(settings) > FAR_STEP:
         raise InputError(f"--batch-size {settings.batch_size}: that makes more than {FAR_STEP:,} batches, "
                          "for which there are no random numbers; give larger batches or fewer epochs")
-    require_agreement(record, settings.resume and outputs / "checkpoint.npz")
-    with locked_folders(*(outputs, plots) if is_chief() else ()):
-        training, history, seconds = train_epochs(settings, record, images, digits, outputs)
-        if is_chief():
-            write_results(settings, record, training, history, seconds, outputs, plots)
+    with open_run(settings, images, digits, HISTORY_COLUMNS, first_grid=0, mode="RGB") as run:
+        gan = StackGAN(settings, images, digits)
+        if not run.restore(gan.variables):
+            print("Training the text encoder:", flush=True)
+            gan.train_encoders()
+            run.save(finite_values(gan.variables, 0), draw_shown(gan, 0, "Untrained"))
+        gan.embed_sentences()
+        for epoch in run.epochs():
+            stage = gan.stages[epoch >= settings.stage1_epochs]
+            title = (f"Stage I, epoch {epoch + 1}/{settings.stage1_epochs}" if stage is gan.stages[0] else
+                     f"Stage II, epoch {epoch + 1 - settings.stage1_epochs}/{settings.stage2_epochs}")
+            for step, indices in run.batches(title):
+                run.log(stage.train_step(indices, step))
+            stage.update_batch_norm()
+            run.finish_epoch(gan.variables, draw_shown(gan, stage is gan.stages[1], title))
+        if distribution.is_chief():
+            write_results(run, gan)
+
+
+def write_results(run, gan):
+    """Write and announce what a finished training leaves beside its grids, history and checkpoint."""
+    settings, outputs, plots = run.settings, run.outputs, run.plots
+    split = settings.stage1_epochs * batches_per_epoch(settings)
+    for network in gan.networks:
+        save_network(outputs / f"{network.name}.keras", network)
+    for number, epochs, rows in ((1, settings.stage1_epochs, run.history[:split]),
+                                 (2, settings.stage2_epochs, run.history[split:])):
+        save_figure(plots / f"stage{number}_loss_curves.png", draw_losses(
+            epochs, rows[:, 3], rows[:, 4], f"Stage {'I' * number}: losses of generator and discriminator"))
+        save_figure(plots / f"stage{number}_conditions.png", draw_conditions(rows, epochs, number))
+    for network in (gan.text_encoder, gan.picture_encoder, *(
+            network for stage in gan.stages for network in (stage.generator, stage.trunk, stage.head))):
+        save_figure(plots / f"{network.name}.png", draw_graph(network))
+    save_figure(plots / "walk.png", draw_walk(gan.networks, *WALKED_SENTENCES, settings.seed))
+    run.write_gif_and_settings("stackgan.gif")
+    print(f"""
+Trained {settings.stage1_epochs} epochs of Stage I and {settings.stage2_epochs} of Stage II in \
+{cli.readable_time(run.seconds)}. What the run left:
+  {outputs / "stackgan.gif"}: digits forming from noise, over Stage I to Stage II
+  {grid_path(outputs, 0)} ... {grid_path(outputs, settings.epochs).name}: the same, one grid per epoch
+  {plots / "stage1_loss_curves.png"}, {plots / "stage2_loss_curves.png"}: the losses of both stages
+  {plots / "stage1_conditions.png"}, {plots / "stage2_conditions.png"}: how much of the sentence is heard
+  {plots / "walk.png"}: a walk from one sentence to another
+  {plots / "stage1_generator.png"}, ...: the networks
+  {outputs / "history.csv"}: the numbers behind the curves
+  {outputs / "settings.json"}: the settings and versions of this run
+  {outputs / "text_encoder.keras"}, {outputs / "stage1_generator.keras"},
+  {outputs / "stage2_generator.keras"}: the trained networks, for --generate
+  {outputs / "checkpoint.npz"}: for --resume""")
 
 
 # ------------------------------------------------------------------------------------------- pictures
@@ -760,6 +816,12 @@ def draw_pictures(networks, sentences, samples, seed):
     embeddings = embed(networks, sentences).repeat(samples, axis=0)
     return tuple(pictures.reshape(len(sentences), samples, *pictures.shape[1:])
                  for pictures in draw_embedded(networks, embeddings, noise, epsilons))
+
+
+def draw_shown(gan, stage, title):
+    """Draw SHOWN_SENTENCES with the networks of a `StackGAN`, as `stage`, 0 or 1, draws them."""
+    pictures = draw_pictures(gan.networks, SHOWN_SENTENCES, 10, gan.settings.seed)[stage]
+    return draw_sheet(SHOWN_SENTENCES, pictures, title)
 
 
 def draw_sheet(labels, rows, title=None, sides=None):
@@ -825,7 +887,7 @@ NETWORK_FILES = {"text_encoder": [(LONGEST,)], "stage1_generator": [(None,), (CO
 
 
 def load_networks(folder):
-    """Load what training left in `folder`; return a namespace with `text_encoder`, `stage1` and `stage2`.
+    """Load what training left in `folder`; return its `Networks`.
 
     Raises InputError if a network is missing, damaged or another one.
     """
@@ -842,7 +904,7 @@ def load_networks(folder):
                 shape == wanted or wanted == (None,) and len(shape) == 1
                 for shape, wanted in zip(found, shapes, strict=True))
         loaded.append(load_network(path, accepts, remedy))
-    return SimpleNamespace(text_encoder=loaded[0], stage1=loaded[1], stage2=loaded[2])
+    return Networks(*loaded)
 
 
 def generate(settings):
@@ -900,72 +962,75 @@ def draw_file(settings):
     print(f"{path}: {len(lines)} sentences, {settings.samples} of each: stage1 {rough.shape}, stage2 {fine.shape}")
 
 
-def parse_arguments(arguments=None):
-    """Parse the command line (a list of strings; None means that of the process) into a namespace."""
-    parser = one_line_errors(argparse.ArgumentParser(
-        description="Train a StackGAN that draws painted digits from sentences, or draw with a trained one.",
-        allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter))
+def add_training_options(parser):
+    """Add the options of a training to `parser` and return their group."""
     training = parser.add_argument_group("training")
-    training.add_argument("--encoder-epochs", type=whole_number(0, 999), default=5,
-                          help="passes over the training images in which the text encoder is trained, first")
-    training.add_argument("--stage1-epochs", type=whole_number(1, 499), default=5,
-                          help="passes in which Stage I learns to draw 14 x 14 pixels")
-    training.add_argument("--stage2-epochs", type=whole_number(1, 499), default=4,
-                          help="passes in which Stage II learns to draw 28 x 28 pixels from them")
-    training.add_argument("--batch-size", type=whole_number(4, 10**6), default=64, help="pictures per update")
-    training.add_argument("--latent-dim", type=whole_number(1, 10**4), default=100,
-                          help="length of the noise vector of Stage I")
-    training.add_argument("--generator-learning-rate", type=positive_number, default=1e-3,
-                          help="first step size of Adam for both generators; it falls along a cosine to a twentieth")
-    training.add_argument("--discriminator-learning-rate", type=positive_number, default=1e-3,
-                          help="the same for both discriminators")
-    training.add_argument("--label-smoothing", type=fraction_below(0.5), default=0.1,
-                          help="how far below 1 the discriminators' target for real pictures is (one-sided)")
-    training.add_argument("--wrong-sentence-weight", type=fraction_below(1), default=0.5,
-                          help="share of real pictures with a wrong sentence in what the discriminators learn to "
-                               "reject, the rest being generated")
-    training.add_argument("--hard-share", type=checked(float, lambda value: 0 <= value <= 1, "from 0 to 1"),
-                          default=0.5, help="share of the wrong sentences that are wrong about one attribute only")
-    training.add_argument("--kl-weight", type=fraction_below(100), default=0.1,
-                          help="weight of the KL divergence of the conditions from the standard normal distribution")
-    training.add_argument("--condition-noise", type=fraction_below(10), default=1.0,
-                          help="factor of the noise in the conditions; 0 trains without conditioning augmentation")
-    training.add_argument("--matching-weight", type=fraction_below(100), default=1.0,
-                          help="weight of the term that makes the frozen encoders match picture and sentence")
-    training.add_argument("--energy-weight", type=fraction_below(100), default=5.0,
-                          help="weight of the energy score, which is best where Stage I's pictures of a sentence vary "
-                               "as real ones do")
-    training.add_argument("--colour-weight", type=fraction_below(100), default=10.0,
-                          help="weight of the energy score of Stage I's colours, and of how far Stage II's are from "
-                               "the named colours nearest to them")
-    training.add_argument("--shape-weight", type=fraction_below(100), default=4.0,
-                          help="weight of the energy score of thickness and slant, in both stages")
-    training.add_argument("--mode-seeking-weight", type=fraction_below(100), default=0.03,
-                          help="weight of the term that makes Stage I draw a sentence in different ways; 0 for none")
-    training.add_argument("--input-noise", type=fraction_below(10), default=0.2,
-                          help="standard deviation of the noise on all pictures that the discriminators see")
-    training.add_argument("--ema-decay", type=fraction_below(1), default=0.998,
-                          help="decay per batch of the running averages of the generators' weights that pictures and "
-                               "files show; in batch n it is n / (n + 3) as long as that is less")
+    for option, kind, default, text in (
+            ("--encoder-epochs", cli.whole_number(0, 999), 5,
+             "passes over the training images in which the text encoder is trained, first"),
+            ("--stage1-epochs", cli.whole_number(1, 499), 5, "passes in which Stage I learns to draw 14 x 14 pixels"),
+            ("--stage2-epochs", cli.whole_number(1, 499), 4,
+             "passes in which Stage II learns to draw 28 x 28 pixels from them"),
+            ("--batch-size", cli.whole_number(4, 10**6), 64, "pictures per update"),
+            ("--latent-dim", cli.whole_number(1, 10**4), 100, "length of the noise vector of Stage I"),
+            ("--generator-learning-rate", cli.positive_number, 1e-3,
+             "first step size of Adam for both generators; it falls along a cosine to a twentieth"),
+            ("--discriminator-learning-rate", cli.positive_number, 1e-3, "the same for both discriminators"),
+            ("--label-smoothing", cli.fraction_below(0.5), 0.1,
+             "how far below 1 the discriminators' target for real pictures is (one-sided)"),
+            ("--wrong-sentence-weight", cli.fraction_below(1), 0.5,
+             "share of real pictures with a wrong sentence in what the discriminators learn to reject, the rest being "
+             "generated"),
+            ("--hard-share", cli.checked(float, lambda value: 0 <= value <= 1, "from 0 to 1"), 0.5,
+             "share of the wrong sentences that are wrong about one attribute only"),
+            ("--kl-weight", cli.fraction_below(100), 0.1,
+             "weight of the KL divergence of the conditions from the standard normal distribution"),
+            ("--condition-noise", cli.fraction_below(10), 1.0,
+             "factor of the noise in the conditions; 0 trains without conditioning augmentation"),
+            ("--matching-weight", cli.fraction_below(100), 1.0,
+             "weight of the term that makes the frozen encoders match picture and sentence"),
+            ("--energy-weight", cli.fraction_below(100), 5.0,
+             "weight of the energy score, which is best where Stage I's pictures of a sentence vary as real ones do"),
+            ("--colour-weight", cli.fraction_below(100), 10.0,
+             "weight of the energy score of Stage I's colours, and of how far Stage II's are from the named colours "
+             "nearest to them"),
+            ("--shape-weight", cli.fraction_below(100), 4.0,
+             "weight of the energy score of thickness and slant, in both stages"),
+            ("--mode-seeking-weight", cli.fraction_below(100), 0.03,
+             "weight of the term that makes Stage I draw a sentence in different ways; 0 for none"),
+            ("--input-noise", cli.fraction_below(10), 0.2,
+             "standard deviation of the noise on all pictures that the discriminators see"),
+            ("--ema-decay", cli.fraction_below(1), 0.998,
+             "decay per batch of the moving averages of the generators' weights that pictures and files show; in batch "
+             "n it is n / (n + 3) as long as that is less")):
+        training.add_argument(option, type=kind, default=default, help=text)
     training.add_argument("--upsampling", choices=("pixelshuffle", "transposed", "nearest"), default="pixelshuffle",
                           help="how Stage II doubles height and width")
-    add_repetition_options(training)
-    add_file_options(parser, "outputs/stackgan", "plots/stackgan")
+    return training
+
+
+def parse_arguments(arguments=None):
+    """Parse the command line (a list of strings; None means that of the process) into a namespace."""
+    parser = cli.Parser(
+        __file__, "Train a StackGAN that draws painted digits from sentences, or draw with a trained one.")
+    parser.add_renamed(averaging_decay="--ema-decay")
+    cli.add_repetition_options(add_training_options(parser))
+    cli.add_file_options(parser, "outputs/stackgan", "plots/stackgan")
     mode = parser.add_argument_group("other than training from the start").add_mutually_exclusive_group()
     mode.add_argument("--resume", action="store_true",
                       help="continue after the last finished epoch of the run in the output folder")
     mode.add_argument("--generate", nargs="+", metavar="SENTENCE",
                       help="draw these English or Persian sentences with the trained networks in the output folder")
     mode.add_argument("--walk", nargs=2, metavar=("FROM", "TO"), help="draw the way from one sentence to another")
-    mode.add_argument("--sentences", type=path_name, metavar="FILE",
+    mode.add_argument("--sentences", type=cli.path_name, metavar="FILE",
                       help="draw every line of a UTF-8 text file; needs --arrays")
     drawing = parser.add_argument_group("with --generate or --sentences")
-    drawing.add_argument("--samples", type=whole_number(1, 100), default=argparse.SUPPRESS, metavar="N",
-                         help="pictures of each sentence, each from other noise (default: 8)")
-    drawing.add_argument("--arrays", type=path_name, metavar="OUT.npz",
+    drawing.add_argument("--samples", type=cli.whole_number(1, 100), metavar="N",
+                         help="pictures of each sentence, each from other noise; 8 if not given")
+    drawing.add_argument("--arrays", type=cli.path_name, metavar="OUT.npz",
                          help="file for the pictures of --sentences: float32 arrays stage1 (lines, N, 14, 14, 3) and "
                               "stage2 (lines, N, 28, 28, 3) in [-1, 1], and sentences")
-    settings = parser.parse_args(arguments, argparse.Namespace(samples=None))
+    settings = parser.parse_args(arguments)
     if bool(settings.sentences) != bool(settings.arrays):
         parser.error("--sentences FILE and --arrays OUT.npz need each other")
     if settings.samples and not (settings.generate or settings.sentences):
@@ -974,13 +1039,13 @@ def parse_arguments(arguments=None):
     return settings
 
 
-def main():
-    """Run the command line and return the exit status."""
-    settings = parse_arguments()
+def main(argv=None):
+    """Run the command line, `argv` or that of the process, and return the exit status."""
+    settings = parse_arguments(argv)
     for mode, work in ((settings.generate, generate), (settings.walk, walk), (settings.sentences, draw_file)):
         if mode:
-            return run(lambda: work(settings))
-    return run_training(train, settings)
+            return cli.run(__file__, partial(work, settings))
+    return cli.run_training(__file__, train, settings, argv)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from mnist_gan.running.distribution import run_distributed
 from mnist_gan.errors import InputError
+from mnist_gan.running.distribution import run_distributed
 
 
 def checked(kind, accept, requirement):
@@ -42,28 +42,49 @@ def fraction_below(limit):
     return checked(float, lambda value: 0 <= value < limit, f"at least 0 and below {limit}")
 
 
-def digit_string(text):
+def digit_string(text) -> str:
     """Check the argument of --generate and return it."""
     if not (text.isascii() and text.isdigit() and len(text) <= 100):
         raise argparse.ArgumentTypeError(f"must be 1 to 100 digits such as 31415, not {text!r}")
     return text
 
 
-def one_line_errors(parser):
-    """Let an argparse `parser` answer bad input with one line on stderr and exit status 2."""
-    parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {one_line(message)} (see --help)\n")
-    return parser
+class Parser(argparse.ArgumentParser):
+    """A parser for the command `script`, a path; it answers bad input with one line on stderr and exit status 2."""
+
+    def __init__(self, script, description):
+        super().__init__(Path(script).name, description=description, allow_abbrev=False,
+                         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+
+    def error(self, message):
+        """Print `message` as one line and exit with status 2."""
+        self.exit(2, f"{self.prog}: error: {one_line(message)} (see --help)\n")
+
+    def add_renamed(self, **options):
+        """Refuse old options with their new names, `options`, as in `old_name="--new-name"`."""
+        for old, new in options.items():
+            self.add_argument(f"--{old.replace('_', '-')}", nargs="?", action=Renamed, const=new,
+                              default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
-def one_line(message):
+class Renamed(argparse.Action):
+    """What argparse does with an option of `Parser.add_renamed`."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Refuse the option and say its new name."""
+        parser.error(f"{option_string} is now {self.const}")
+
+
+def one_line(message) -> str:
     """Return `message` as one line, whatever is in the names of files that it gives."""
     return " ".join(message.splitlines()).rstrip()
 
 
-def run(work, advice=lambda: ""):
+def run(script, work, advice=lambda: "") -> int:
     """Call `work()` and return the exit status, with one line on stderr for whatever a user can meet.
 
-    `advice()` is what to do when the work stopped half-way.
+    `script` is the path of the command, with whose name the line starts; `advice()` is what to do when the work
+    stopped half-way.
     """
     tf.config.experimental.enable_op_determinism()  # a GPU repeats bit for bit only with it
     sys.stdout = sys.stdout or open(os.devnull, "w")  # there is none where it was closed
@@ -81,17 +102,17 @@ def run(work, advice=lambda: ""):
         status, message = 1, f"stopped: {error}. {advice()}"
     except KeyboardInterrupt:
         status, message = 130, f"interrupted. {advice()}"
-    print(f"{Path(sys.argv[0]).name}: {one_line(message)}", file=sys.stderr)
+    print(f"{Path(script).name}: {one_line(message)}", file=sys.stderr)
     return status
 
 
-def readable_time(seconds):
+def readable_time(seconds) -> str:
     """Return a duration as text, such as "45 s" or "5 min 40 s"."""
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
-def add_repetition_options(group):
+def add_repetition_options(group) -> None:
     """Add to an argparse `group` the options that say which random numbers and which images a training takes."""
     group.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0,
                        help="start of all random numbers: the same seed repeats a run bit for bit, and another "
@@ -102,7 +123,7 @@ def add_repetition_options(group):
                        help="take the machines to train on from Slurm; without it, TF_CONFIG may describe them")
 
 
-def add_file_options(parser, output_dir, plots_dir):
+def add_file_options(parser, output_dir, plots_dir) -> None:
     """Add to an argparse `parser` the options of a training script for its files, with these default folders."""
     files = parser.add_argument_group("files")
     files.add_argument("--data", type=path_name, metavar="FILE",
@@ -113,13 +134,17 @@ def add_file_options(parser, output_dir, plots_dir):
                        help="folder for the curves and the diagrams of the networks")
 
 
-def run_training(train, settings):
-    """Call `train(settings)` by `run`; who stops it half-way is told the command that continues it."""
+def run_training(script, train, settings, argv=None) -> int:
+    """Call `train(settings)` by `run`; after an interruption, say the command that continues it.
+
+    `argv` are the arguments of `script`, None for those of the process.
+    """
     checkpoint, started = Path(settings.output_dir) / "checkpoint.npz", time.time()
+    command, arguments = (script, argv) if argv is not None else (sys.argv[0], sys.argv[1:])
 
     def advice():
         if os.path.isfile(checkpoint) and (settings.resume or checkpoint.stat().st_mtime >= started):
-            words = [word for word in sys.argv if word != "--resume"]
-            return "Continue after the last finished epoch with: " + shlex.join(["python", *words, "--resume"])
+            words = [word for word in arguments if word != "--resume"]
+            return "Continue after the last finished epoch with: " + shlex.join(["python", command, *words, "--resume"])
         return "No epoch is finished yet, start again."
-    return run(lambda: run_distributed(train, settings), advice)
+    return run(script, lambda: run_distributed(train, settings), advice)

@@ -1,6 +1,6 @@
 """One training distributed over all GPUs of a machine or over several machines, by tf.distribute.
 
-Whoever has one device and no cluster meets none of it: everything here then does what one process does alone.
+With one device and no cluster, everything here does what one process does alone.
 """
 
 import contextlib
@@ -141,8 +141,8 @@ def replicas():
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def own_part(batch):
-    """Return this device's share, (n / replicas, ...), of the rows of `batch` (n, ...)."""
+def share(batch):
+    """Return this device's share, (n / replicas, ...), of the entries of `batch` (n, ...)."""
     if replicas() == 1:
         return batch
     size = batch.shape[0] // replicas()
@@ -150,12 +150,21 @@ def own_part(batch):
     return tf.ensure_shape(batch[start:start + size], (size, *batch.shape[1:]))
 
 
-def own_pairs(batch):
-    """Return the same share of both halves of `batch`, so that rows half a batch apart stay half a share apart."""
+def share_pairs(batch):
+    """Return the same share of both halves of `batch`: entries half a batch apart stay half a share apart."""
     if replicas() == 1:
         return batch
     half = batch.shape[0] // 2
-    return tf.concat([own_part(batch[:half]), own_part(batch[half:])], 0)
+    return tf.concat([share(batch[:half]), share(batch[half:])], 0)
+
+
+def minimize(objective, tape, variables, optimizer) -> None:
+    """Update `variables` with the gradients of `objective`, a scalar mean over this device's share of a batch.
+
+    `tape` has recorded it. The optimizer adds up the gradients of all devices, so each gives its part of the mean.
+    """
+    gradients = tape.gradient(objective, variables, output_gradients=tf.constant(1.0 / replicas()))
+    optimizer.apply(gradients, variables)
 
 
 def normal_numbers(jit_compile):

@@ -7,8 +7,8 @@ that of `tf.train.ExponentialMovingAverage` rises three times as slowly as this 
 import tensorflow as tf
 
 
-def update_ema(averaged, network, decay, step):
-    """Move the trainable weights of `averaged` towards those of `network` after batch number `step`.
+def update_ema(ema_network, network, decay, step) -> None:
+    """Move the trainable weights of `ema_network` towards those of `network` after batch number `step`.
 
     The decay, in [0, 1), is (step + 1) / (step + 4) as long as that is less than `decay`.
     `step` counts from 0 and is an integer tensor.
@@ -20,21 +20,21 @@ def update_ema(averaged, network, decay, step):
         average.assign(decay * average + (1.0 - decay) * current)
 
     def move_all(strategy):  # on every device that holds them
-        for average, current in zip(averaged.trainable_variables, network.trainable_variables, strict=True):
+        for average, current in zip(ema_network.trainable_variables, network.trainable_variables, strict=True):
             strategy.extended.update(average.value, move, (current.value,))
     tf.distribute.get_replica_context().merge_call(move_all)
 
 
-def update_batch_norm(averaged, draw_inputs):
-    """Set the BatchNormalization statistics of an averaged network to those of its own activations.
+def update_batch_norm(ema_network, draw_inputs) -> None:
+    """Set the BatchNormalization statistics of a network with averaged weights to those of its own activations.
 
     `draw_inputs(number)` returns a batch of the network's inputs, another one for each `number` from 0 to 29.
-    Averaging the statistics of the weights that were averaged would give those of no network at all.
+    An average of the statistics would not do: they belong to the weights before they were averaged.
     With momentum 0.8, 30 batches leave 0.8^30 = 0.1% of the old statistics.
     """
     @tf.function(autograph=False)
     def update_statistics(number):
-        averaged(draw_inputs(number), training=True)
+        ema_network(draw_inputs(number), training=True)
 
     for number in range(30):
         update_statistics(tf.constant(number))

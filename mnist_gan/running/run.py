@@ -1,0 +1,151 @@
+"""A training run: its folders, its history, its checkpoint and its progress, whatever GAN it trains."""
+
+import contextlib
+import math
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mnist_gan.drawing.curves import write_history
+from mnist_gan.drawing.pictures import grid_path, read_grids, remove_later_grids, save_figure, write_gif
+from mnist_gan.files import locked_folders
+from mnist_gan.running.checkpoints import finite_values, load_checkpoint, require_checkpoint, restore, save_checkpoint
+from mnist_gan.running.command_line import readable_time
+from mnist_gan.running.distribution import is_chief, require_agreement
+from mnist_gan.running.settings import print_settings, record_settings, write_settings
+
+PROGRESS_COLUMNS = ("d_loss", "g_loss", "matching_loss")  # columns of a history that are shown while it grows
+
+
+def batches_per_epoch(settings) -> int:
+    """Return in how many batches every training image is used once."""
+    return math.ceil(settings.train_size / settings.batch_size)
+
+
+def shuffled_batches(settings, epoch):
+    """Yield (step, indices) for one shuffled pass over the training images; `epoch` counts from 0.
+
+    `step`, an int32 tensor, counts the batches since the run began; `indices` are int32 (batch_size,). Where the last
+    batch has too few, the shuffled indices start over: all batches have one shape and are compiled once.
+    """
+    batches = batches_per_epoch(settings)
+    order = np.random.default_rng((settings.seed, epoch)).permutation(settings.train_size)
+    order = tf.constant(np.resize(order, (batches, settings.batch_size)), tf.int32)
+    for batch in range(batches):
+        yield tf.constant(epoch * batches + batch), order[batch]
+
+
+@contextlib.contextmanager
+def open_run(settings, images, labels, columns, first_grid=1, mode="L"):
+    """Yield the `Run` that `settings` describe, and keep other runs out of its folders until the context ends.
+
+    `images` uint8 (n, 28, 28) and `labels` (n,) are its training data, `columns` name the columns of its history. Its
+    grids count from `first_grid` and are gray, or in colours with the `mode` "RGB".
+    Raises InputError, before anything is written, if the folders, the checkpoint to resume or another worker's
+    settings cannot be used.
+    """
+    run = Run(settings, record_settings(settings, images, labels), columns, first_grid, mode)
+    if settings.resume:
+        require_checkpoint(run.checkpoint)
+    require_agreement(run.record, settings.resume and run.checkpoint)
+    with locked_folders(*(run.outputs, run.plots) if is_chief() else ()):
+        if settings.resume:
+            run.epoch, run.seconds, run.history, run.saved_values = load_checkpoint(
+                run.checkpoint, run.record, columns)
+            run.read_grids()  # so that a missing frame of the GIF is refused now, not after the training
+        print_settings(run.record)
+        yield run
+
+
+class Run:
+    """What a training keeps beside its networks; `open_run` makes it.
+
+    `outputs` and `plots` are its folders. `epoch` counts its finished epochs, `seconds` the time that they took;
+    `history` is float32 (batches, columns), a row for each batch of these epochs.
+    """
+
+    def __init__(self, settings, record, columns, first_grid, mode):
+        self.settings, self.record, self.columns = settings, record, columns
+        self.first_grid, self.mode = first_grid, mode
+        self.outputs, self.plots = Path(settings.output_dir), Path(settings.plots_dir)
+        self.checkpoint = self.outputs / "checkpoint.npz"
+        self.epoch, self.seconds, self.history = 0, 0.0, np.empty((0, len(columns)), np.float32)
+        self.saved_values = None  # what --resume gives to the variables
+        self.started, self.rows, self.title, self.bar = time.perf_counter(), [], "", None
+
+    def restore(self, variables) -> bool:
+        """Give `variables` their values in the checkpoint, if the run continues one, and return whether it does.
+
+        Raises InputError, and changes none, if the checkpoint holds other networks.
+        """
+        if self.saved_values is None:
+            return False
+        restore(variables, self.saved_values, self.checkpoint)
+        print(f"Continuing after epoch {self.epoch} of {self.settings.epochs}.")
+        return True
+
+    def epochs(self):
+        """Yield the number, from 0, of every epoch that is still to be trained; `finish_epoch` must end each."""
+        while self.epoch < self.settings.epochs:
+            self.started, self.rows = time.perf_counter(), []
+            yield self.epoch
+
+    def batches(self, title):
+        """Yield the `shuffled_batches` of the present epoch; on a terminal, show its `title` and a progress bar."""
+        self.title = title
+        if sys.stdout.isatty():
+            print(title)
+            self.bar = keras.utils.Progbar(batches_per_epoch(self.settings))
+        yield from shuffled_batches(self.settings, self.epoch)
+
+    def log(self, values):
+        """Add `values`, float32 (columns,), to the history; raise FloatingPointError if one of them is not finite."""
+        self.rows.append(np.asarray(values))
+        if not np.isfinite(self.rows[-1]).all():
+            raise FloatingPointError(
+                f"a loss is no longer finite in epoch {self.epoch + 1}, batch {len(self.rows)}")
+        if self.bar:
+            self.bar.update(len(self.rows), list(self.progress(self.rows[-1])))
+
+    def progress(self, values):
+        """Yield (name, value) for those of `values` (columns,) that are shown while the training goes on."""
+        return ((name, value) for name, value in zip(self.columns, values, strict=True) if name in PROGRESS_COLUMNS)
+
+    def finish_epoch(self, variables, figure):
+        """Count the present epoch as finished: save its grid `figure`, the history and a checkpoint of `variables`.
+
+        Raises FloatingPointError if a variable is not finite, before anything is saved.
+        """
+        values = finite_values(variables, self.epoch + 1)
+        self.epoch, self.history = self.epoch + 1, np.concatenate([self.history, np.stack(self.rows)])
+        self.save(values, figure)
+        if not sys.stdout.isatty():
+            took = time.perf_counter() - self.started
+            losses = "".join(f"{name} {value:.4f}, " for name, value in self.progress(np.mean(self.rows, axis=0)))
+            print(f"{self.title}: {losses}{took:.1f} s, "
+                  f"{readable_time(took * (self.settings.epochs - self.epoch))} left", flush=True)
+
+    def save(self, values, figure):
+        """Save the grid `figure`, the history and a checkpoint of `values`, arrays, after `epoch` finished epochs."""
+        self.seconds += time.perf_counter() - self.started
+        if not is_chief():
+            return
+        save_figure(grid_path(self.outputs, self.epoch), figure)
+        if self.epoch:
+            write_history(self.outputs / "history.csv", self.columns, self.history, self.epoch)
+        # Last, so that whatever a checkpoint counts as finished is already on the disk.
+        save_checkpoint(self.checkpoint, self.record, self.epoch, self.seconds, self.history, values)
+
+    def read_grids(self):
+        """Return the grids of the finished epochs; raise InputError if one is missing or damaged."""
+        return read_grids(self.outputs, self.epoch, self.mode, self.first_grid)
+
+    def write_gif_and_settings(self, gif):
+        """Write the GIF of all grids as `gif`, and settings.json; remove the grids of an earlier, longer run."""
+        remove_later_grids(self.outputs, self.epoch)
+        write_gif(self.outputs / gif, self.read_grids())
+        write_settings(self.outputs / "settings.json", self.record, self.seconds)
