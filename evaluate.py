@@ -6,11 +6,11 @@
 The script reads from top to bottom: figures, pictures, table, command line. `evaluate_stackgan.py` scores a StackGAN.
 """
 
-import dataclasses
 import os
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 # Before Keras, because the package starts TensorFlow without its messages.
 from cgan_mnist import generate_images, load_generator
@@ -23,7 +23,7 @@ from mnist_gan.metrics.components import count_components
 from mnist_gan.metrics.distances import (NEIGHBOURS, frechet_distance, nearest, parzen_log_likelihoods,
                                          precision_recall, total_variance)
 from mnist_gan.metrics.tables import median, print_table
-from mnist_gan.running.command_line import Parser, path_name, readable_time, run, sample_count, whole_number
+from mnist_gan.running import command_line as cli
 
 import numpy as np
 from keras import layers
@@ -69,8 +69,7 @@ def choose_indices(y_train, y_test, samples):
     return np.concatenate(chosen)
 
 
-@dataclasses.dataclass
-class RealImages:
+class RealImages(NamedTuple):
     """What generated images are compared to. Pixels are in [0, 1]; features and digits are what the classifier sees."""
     train_pixels: np.ndarray  # (n, 784)
     test_pixels: np.ndarray  # (m, 784)
@@ -226,10 +225,11 @@ def load_generators(settings):
 
     Raises InputError as `load_generator` does, and where the output folder holds a StackGAN instead.
     """
-    path = Path(settings.output_dir) / "generator.keras"
-    if not settings.generator and not path.is_file() and os.path.isfile(path.with_name("stage2_generator.keras")):
-        raise InputError(f"{path.parent} holds a StackGAN; use 'python evaluate_stackgan.py --runs {path.parent}'")
-    return {path: load_generator(path) for path in settings.generator or [str(path)]}
+    folder = Path(settings.output_dir)
+    paths = settings.generator or [str(folder / "generator.keras")]
+    if not os.path.isfile(paths[0]) and not settings.generator and os.path.isfile(folder / "stage2_generator.keras"):
+        raise InputError(f"{folder} holds a StackGAN; use 'python evaluate_stackgan.py --runs {folder}'")
+    return {path: load_generator(path) for path in paths}
 
 
 def evaluate(settings):
@@ -271,7 +271,7 @@ def evaluate(settings):
         "classifier_test_accuracy": accuracy, **columns})
     print_figures(columns, settings, len(x_test), accuracy)
     print(f"""
-Scored in {readable_time(time.perf_counter() - started)}. Written:
+Scored in {cli.readable_time(time.perf_counter() - started)}. Written:
   {outputs / "metrics.json"}: every figure with the settings
   {plots / "confusion_matrix.png"}: digits asked for and digits seen
   {plots / "nearest_neighbours.png"}: generated digits and their nearest training digits
@@ -281,24 +281,25 @@ Scored in {readable_time(time.perf_counter() - started)}. Written:
 
 def parse_arguments(argv=None):
     """Parse the command line (a list of strings; None means that of the process) into a namespace."""
-    parser = Parser(__file__, "Score a trained CGAN (FID, label accuracy, precision, recall, Parzen log-likelihood and "
-                              "memorization), beside the same figures for real images.")
-    parser.add_argument("--generator", type=path_name, nargs="+", metavar="FILE",
+    parser = cli.Parser(__file__, "Score a trained CGAN (FID, label accuracy, precision, recall, Parzen log-likelihood "
+                                  "and memorization), beside the same figures for real images.")
+    parser.add_argument("--generator", type=cli.path_name, nargs="+", metavar="FILE",
                         help="trained generators to score, OUTPUT_DIR/generator.keras if not given; of several, the "
                              "median is printed as well and the pictures show the first")
-    parser.add_argument("--data", type=path_name, metavar="FILE",
+    parser.add_argument("--data", type=cli.path_name, metavar="FILE",
                         help="compare with another npz file in Keras's MNIST layout instead of the bundled MNIST")
-    parser.add_argument("--samples", type=sample_count, default=10_000, metavar="N",
+    parser.add_argument("--samples", type=cli.sample_count, default=10_000, metavar="N",
                         help="images to generate, the same number of each digit; few make FID too high")
-    parser.add_argument("--validation", type=whole_number(50, 10**9), default=0, metavar="N",
+    parser.add_argument("--validation", type=cli.whole_number(50, 10**9), default=0, metavar="N",
                         help="for choosing settings: compare with the last N training images instead of the test "
                              "images, and with none of them elsewhere; the generators must have been trained without "
                              "them (--train-size)")
-    parser.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0,
+    parser.add_argument("--seed", type=cli.whole_number(0, 2**31 - 1), default=0,
                         help="start of the random numbers from which the scored images are generated")
-    parser.add_argument("--output-dir", type=path_name, default="outputs", metavar="DIR",
+    parser.add_argument("--output-dir", type=cli.path_name, default="outputs", metavar="DIR",
                         help="folder of the generator, for metrics.json and for the classifier")
-    parser.add_argument("--plots-dir", type=path_name, default="plots", metavar="DIR", help="folder for the pictures")
+    parser.add_argument("--plots-dir", type=cli.path_name, default="plots", metavar="DIR",
+                        help="folder for the pictures")
     parser.add_renamed(runs="evaluate_stackgan.py --runs", kind="a command of its own, evaluate_stackgan.py")
     return parser.parse_args(argv)
 
@@ -306,7 +307,7 @@ def parse_arguments(argv=None):
 def main(argv=None):
     """Run the command line (a list of strings; None means that of the process) and return the exit status."""
     settings = parse_arguments(argv)
-    return run(__file__, lambda: evaluate(settings))
+    return cli.run(__file__, lambda: evaluate(settings))
 
 
 if __name__ == "__main__":

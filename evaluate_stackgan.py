@@ -9,6 +9,7 @@ The script reads from top to bottom: figures, pictures, table, command line. `ev
 import dataclasses
 import sys
 import time
+from typing import NamedTuple
 
 # Before Keras, because the package starts TensorFlow without its messages.
 from mnist_gan.data.mnist import DIGITS, load_data
@@ -22,7 +23,7 @@ from mnist_gan.metrics.attributes import (ALL_FIVE, attribute_accuracy, checkerb
 from mnist_gan.metrics.classifiers import classify, find_classifier, load_classifier
 from mnist_gan.metrics.distances import NEIGHBOURS, frechet_distance, precision_recall
 from mnist_gan.metrics.tables import median, print_table
-from mnist_gan.running.command_line import Parser, path_name, readable_time, run, sample_count, whole_number
+from mnist_gan.running import command_line as cli
 from stackgan_mnist import draw_pictures, draw_sheet, load_networks
 
 import keras
@@ -33,14 +34,14 @@ from matplotlib.figure import Figure
 
 
 def choose_indices(y_train, y_test, samples):
-    """Return the indices (samples,) of training and of test images that are painted, equally many of each digit in both.
+    """Return the indices (samples,) of training and of test images that are painted, as many of each digit in both.
 
     The test images are in as equal numbers of every digit as there are; `y_train` (n,) and `y_test` (m,) are labels.
     Raises InputError if there are too few images for that.
     """
     if samples > len(y_test):
         raise InputError(f"--samples {samples}: there are only {len(y_test)} test images; give fewer samples")
-    ranks = np.empty(len(y_test), int)  # the how-manieth of its digit an image is
+    ranks = np.empty(len(y_test), int)  # the position of an image among those of its digit
     for digit in range(DIGITS):
         ranks[y_test == digit] = np.arange(np.count_nonzero(y_test == digit))
     test_indices = np.sort(np.argsort(ranks, kind="stable")[:samples])
@@ -54,8 +55,7 @@ def choose_indices(y_train, y_test, samples):
     return train_indices, test_indices
 
 
-@dataclasses.dataclass
-class Classifiers:
+class Classifiers(NamedTuple):
     """The classifiers of gray and of painted digits, and the `cuts` between the classes of thickness and slant."""
     gray: keras.Model
     painted: keras.Model
@@ -184,10 +184,11 @@ def print_figures(metrics, columns):
     """Print `columns`, a dictionary from a heading to figures, below what they were measured with, from `metrics`."""
     percentages = " / ".join(f"{accuracy:.2%}" for accuracy in metrics["painted_classifier_test_accuracy"].values())
     print(f"""
-{metrics["samples"]:,} pictures per column, one for each of as many sentences about test images; of digits in inks that they
-never have in training, {metrics["never_seen_samples"]:,}. "real" are painted test images, for FID, precision and recall
-painted training images: the level of perfect generators. "real halved" has Stage I's 14 x 14 pixels, enlarged as
-Stage I's are. The classifier of digits is right on {metrics["classifier_test_accuracy"]:.2%} of the real pictures; the one in whose
+{metrics["samples"]:,} pictures per column, one for each of as many sentences about test images; of digits in inks that
+they never have in training, {metrics["never_seen_samples"]:,}.
+"real" are painted test images, for FID, precision and recall painted training images: the level of perfect generators.
+"real halved" has Stage I's 14 x 14 pixels, enlarged as Stage I's are.
+The classifier of digits is right on {metrics["classifier_test_accuracy"]:.2%} of the real pictures. The one in whose
 features pictures are compared is right on {percentages} of their digits / inks / backgrounds.
 """)
     print_table(columns, TABLE)
@@ -262,7 +263,7 @@ def evaluate(settings):
     save_figure(plots / "sentences.png", draw_sentences(next(iter(runs.values())), scenes["seen"], settings.seed))
     print_figures(metrics, columns)
     print(f"""
-Scored in {readable_time(time.perf_counter() - started)}. Written:
+Scored in {cli.readable_time(time.perf_counter() - started)}. Written:
   {outputs / "metrics.json"}: every figure with the settings
   {plots / "attribute_accuracy.png"}: how many pictures show each part of their sentence
   {plots / "sentences.png"}: sentences about test images, real pictures and both stages'
@@ -271,18 +272,18 @@ Scored in {readable_time(time.perf_counter() - started)}. Written:
 
 def parse_arguments(argv=None):
     """Parse the command line (a list of strings; None means that of the process) into a namespace."""
-    parser = Parser(__file__, "Score a trained StackGAN (attribute accuracy, conditional diversity, FID, precision, "
-                              "recall and checkerboard energy), beside the same figures for real pictures.")
-    parser.add_argument("--runs", type=path_name, nargs="+", default=["outputs/stackgan"], metavar="DIR",
+    parser = cli.Parser(__file__, "Score a trained StackGAN (attribute accuracy, conditional diversity, FID, precision "
+                                  "and recall, checkerboards), beside the same figures for real pictures.")
+    parser.add_argument("--runs", type=cli.path_name, nargs="+", default=["outputs/stackgan"], metavar="DIR",
                         help="output folders of StackGANs to score; of several, the median is printed as well, and "
                              "the pictures show and the files go to the first")
-    parser.add_argument("--data", type=path_name, metavar="FILE",
+    parser.add_argument("--data", type=cli.path_name, metavar="FILE",
                         help="compare with another npz file in Keras's MNIST layout instead of the bundled MNIST")
-    parser.add_argument("--samples", type=sample_count, default=10_000, metavar="N",
+    parser.add_argument("--samples", type=cli.sample_count, default=10_000, metavar="N",
                         help="pictures to draw, for as many sentences about test images; few make FID too high")
-    parser.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0,
+    parser.add_argument("--seed", type=cli.whole_number(0, 2**31 - 1), default=0,
                         help="start of the random numbers from which the scored pictures and sentences are drawn")
-    parser.add_argument("--plots-dir", type=path_name, default="plots/stackgan", metavar="DIR",
+    parser.add_argument("--plots-dir", type=cli.path_name, default="plots/stackgan", metavar="DIR",
                         help="folder for the pictures")
     return parser.parse_args(argv)
 
@@ -290,7 +291,7 @@ def parse_arguments(argv=None):
 def main(argv=None):
     """Run the command line (a list of strings; None means that of the process) and return the exit status."""
     settings = parse_arguments(argv)
-    return run(__file__, lambda: evaluate(settings))
+    return cli.run(__file__, lambda: evaluate(settings))
 
 
 if __name__ == "__main__":

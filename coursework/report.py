@@ -4,7 +4,8 @@ Every such number is followed by a comment that says where it is from, such as
 
     96.5<!-- experiments/noise_length: variants / length 8 / label_accuracy / mean × 100 -->
 
-for `["results"]["variants"]["length 8"]["label_accuracy"]["mean"]` of results/experiments/noise_length.json, as percent.
+for `["variants"]["length 8"]["label_accuracy"]["mean"]` of the results in results/experiments/noise_length.json, in
+percent.
 """
 
 import functools

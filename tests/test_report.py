@@ -12,7 +12,8 @@ from mnist_gan.errors import InputError
 # Where files outside of results/experiments/ are from, by how their names start.
 MEASURED_BY = {"cgan/": "python cgan_mnist.py", "stackgan/": "python evaluate_stackgan.py",
                "benchmark/benchmark_stackgan": "python benchmark.py --stackgan",
-               "benchmark/benchmark": "python benchmark.py --rounds", "benchmark/scaling": "python benchmark.py --workers"}
+               "benchmark/benchmark": "python benchmark.py --rounds",
+               "benchmark/scaling": "python benchmark.py --workers"}
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in experiments.REPORTS}
 
 

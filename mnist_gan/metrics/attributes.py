@@ -3,7 +3,7 @@
 Descriptions are int32 (n, 5), as in `mnist_gan/data/sentences.py`; all that they say can be measured in a picture.
 """
 
-import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
@@ -61,8 +61,7 @@ def write_sentences(descriptions, random):
             for number, description in enumerate(descriptions.tolist())]
 
 
-@dataclasses.dataclass
-class Scene:
+class Scene(NamedTuple):
     """Sentences about real images, and what they are about. Descriptions are (n, 5)."""
     images: np.ndarray  # uint8 (n, 28, 28)
     real: np.ndarray  # descriptions of the images as they are painted
@@ -70,7 +69,7 @@ class Scene:
     sentences: list  # n strings
 
 
-def prepare_scenes(images, digits, cuts, seed):
+def prepare_scenes(images, digits, cuts, seed) -> dict:
     """Return four Scenes, a dictionary, about uint8 images (n, 28, 28) with labels `digits` (n,).
 
     `seen` says everything about each image, painted in colours as in training; `never_seen` says everything about those
@@ -86,7 +85,7 @@ def prepare_scenes(images, digits, cuts, seed):
             for name, (images, real, asked) in scenes.items()}
 
 
-def paint_for_stages(images, descriptions):
+def paint_for_stages(images, descriptions) -> tuple:
     """Return images uint8 (n, 28, 28) painted as described (n, 5), halved and enlarged again and as they are.
 
     Both are (n, 28, 28, 3) in [-1, 1], what perfect generators of Stage I and of Stage II would draw.

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def print_table(columns, table):
+def print_table(columns, table) -> None:
     """Print `columns`, a dictionary from a heading to figures, as a table.
 
     `table` has for each row its label, the name of its figure, a factor and the number of decimals.
@@ -15,6 +15,6 @@ def print_table(columns, table):
               + "".join(f"{factor * figures[name]:>{width}.{decimals}f}" for figures in columns.values()))
 
 
-def median(columns):
+def median(columns) -> dict:
     """Return the median of every figure over `columns`, dictionaries with the same numbers or lists of numbers."""
     return {name: np.median([figures[name] for figures in columns], axis=0).tolist() for name in columns[0]}
