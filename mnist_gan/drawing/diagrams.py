@@ -102,7 +102,7 @@ def draw_graph(network):
     axes.axis("off")
     where = {number: ((column + 0.5) * width / len(numbers), row)
              for row, numbers in enumerate(columns) for column, number in enumerate(numbers)}
-    for number, (chain, before) in enumerate(steps):
+    for number, (_, before) in enumerate(steps):
         x, row = where[number]
         lines = texts[number].count("\n") + 1
         axes.text(x, tops[row] + heights[row] / 2, texts[number], ha="center", va="center", fontsize=9, zorder=3,
