@@ -48,7 +48,7 @@ EXPERIMENTS = {experiment.__name__: experiment for experiment in (
 )}
 ROOT = Path(__file__).resolve().parent
 OUTPUTS = Path("outputs", "experiments")  # the default folder for the numbers, in the user's working directory
-COMMITTED = ROOT / "results"  # the numbers and figures that the reports quote
+COMMITTED = ROOT / OUTPUTS
 REPORTS = ("REPORT.md", "REPORT.fa.md")
 QUICK_TRAINING_IMAGES, QUICK_TEST_IMAGES = 2000, 1000
 
@@ -56,7 +56,7 @@ QUICK_TRAINING_IMAGES, QUICK_TEST_IMAGES = 2000, 1000
 def list_experiments():
     """Print what each experiment shows and how long it took when its committed numbers were measured."""
     for name, experiment in EXPERIMENTS.items():
-        path = COMMITTED / "experiments" / f"{name}.json"
+        path = COMMITTED / f"{name}.json"
         seconds = json.loads(path.read_text())["seconds"] if path.is_file() else None
         print(f"{name:<24}{experiment.__doc__.splitlines()[0]} "
               f"({readable_time(seconds) if seconds is not None else 'not measured yet'})")
@@ -157,7 +157,7 @@ def parse_arguments(arguments=None):
     parser.add_argument("names", nargs="*", metavar="NAME", help="experiments of --list, or 'all'")
     parser.add_argument("--list", action="store_true", help="say what each experiment shows and how long it takes")
     parser.add_argument("--update-reports", action="store_true",
-                        help="write the numbers of results/ into REPORT.md and REPORT.fa.md")
+                        help="write the numbers of outputs/experiments into REPORT.md and REPORT.fa.md")
     parser.add_argument("--quick", action="store_true",
                         help="try the experiments, each in a minute or two: few images, hardly any training, one seed")
     parser.add_argument("--data", type=path_name, metavar="FILE",

@@ -8,7 +8,7 @@ import tensorflow as tf
 from coursework.convolutions import time_in_turns
 from coursework.runs import decode, encode, summarize
 from coursework.training import COMMITTED
-from mnist_gan.metrics.attributes import prepare_scenes
+from evaluate import prepare_scenes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from mnist_gan.running.ema import update_batch_norm

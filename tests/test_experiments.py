@@ -25,7 +25,7 @@ def test_the_list_says_what_every_experiment_shows_and_how_long_it_takes(forked_
     for name, experiment in experiments.EXPERIMENTS.items():
         line = next(line for line in stdout.splitlines() if line.split()[0] == name)
         assert experiment.__doc__.splitlines()[0] in line
-        path = experiments.COMMITTED / "experiments" / f"{name}.json"
+        path = ROOT / "outputs" / "experiments" / f"{name}.json"
         if path.is_file():
             assert line.endswith(f"({readable_time(json.loads(path.read_text())['seconds'])})")
 
