@@ -13,7 +13,7 @@ import time
 import pytest
 
 pytest.register_assert_rewrite("helpers")  # so that its asserts tell what they compared, as those of the tests do
-from helpers import (DEADLINE, EPOCHS, ROOT, SCRIPT, SMALL_RUN, SMALL_STACKGAN, STACKGAN,
+from helpers import (DEADLINE, EPOCHS, ROOT, SCRIPT, SMALL_RUN, SMALL_STACKGAN, STACKGAN,  # noqa: E402
                      clean_environment)
 
 sys.path.insert(0, str(ROOT))
@@ -122,20 +122,6 @@ def finished_run(tmp_path_factory, worker_id, forked_script):
 def stackgan_run(tmp_path_factory, worker_id, forked_script):
     """The folder of an uninterrupted run of the StackGAN, as `train_once` leaves it; no test may change it."""
     return train_once(tmp_path_factory, worker_id, forked_script, "stackgan_run", SMALL_STACKGAN, STACKGAN)
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """A function that calls the `main` of a command with `arguments` in `folder`: (exit status, stdout, stderr)."""
-    def call(main, arguments, folder):
-        monkeypatch.chdir(folder)
-        capsys.readouterr()
-        try:
-            status = main(list(arguments))
-        except SystemExit as end:  # from the parser
-            status = end.code
-        return status, *capsys.readouterr()
-    return call
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import imageio.v3 as iio
 import keras
 import numpy as np
 import pytest
-from helpers import ROOT, assert_one_line, bundled_arrays, contents
+from helpers import ROOT, assert_one_line, assert_refused, bundled_arrays, contents
 from mnist_gan.files import write_json
 from mnist_gan.metrics.classifiers import build_classifier, two_sample_accuracy
 from mnist_gan.metrics.components import count_components
@@ -225,6 +225,7 @@ def test_a_figure_that_is_nan_is_null_in_the_file(tmp_path):
     assert written == {"real": {"fid": 1.5, "slant": None}, "seeds": [0, 1]}
 
 
+SCRIPT = str(ROOT / "evaluate.py")
 SMALL = ("--data", "small.npz", "--samples", "200")
 
 
@@ -241,7 +242,7 @@ def evaluated(tmp_path_factory, forked_script):
     save_network(folder / "foreign.keras", keras.Model([noise, label], image))
     (folder / "stackgan").mkdir()
     (folder / "stackgan" / "stage2_generator.keras").touch()
-    status, stdout, stderr = forked_script(SMALL, folder, str(ROOT / "evaluate.py"))
+    status, stdout, stderr = forked_script(SMALL, folder, SCRIPT)
     assert (status, stderr) == (0, "")
     return folder, stdout
 
@@ -269,23 +270,23 @@ def test_evaluation_leaves_figures_and_pictures(evaluated):
         assert words in stdout
 
 
-def test_a_second_evaluation_reuses_the_classifier_and_repeats_every_figure(call, evaluated):
+def test_a_second_evaluation_reuses_the_classifier_and_repeats_every_figure(forked_script, evaluated):
     folder, first = evaluated
     before = contents(folder)
-    status, stdout, stderr = call(evaluate.main, SMALL, folder)
+    status, stdout, stderr = forked_script(SMALL, folder, SCRIPT)
     assert (status, stderr) == (0, "")
     assert "Training the classifier" in first and "Training the classifier" not in stdout
     assert contents(folder) == before
 
 
-def test_several_generators_are_scored_with_their_median(call, evaluated, tmp_path):
+def test_several_generators_are_scored_with_their_median(forked_script, evaluated, tmp_path):
     folder, _ = evaluated
     os.symlink(folder / "small.npz", tmp_path / "small.npz")
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "classifier.keras").write_bytes((folder / "outputs" / "classifier.keras").read_bytes())
     for number in range(3):
         save_network(tmp_path / f"{number}.keras", cgan_mnist.build_generator())
-    status, stdout, _ = call(evaluate.main, [*SMALL, "--generator", "0.keras", "1.keras", "2.keras"], tmp_path)
+    status, stdout, _ = forked_script([*SMALL, "--generator", "0.keras", "1.keras", "2.keras"], tmp_path, SCRIPT)
     assert status == 0 and "median" in stdout
     metrics = json.loads((tmp_path / "outputs" / "metrics.json").read_text())
     fids = [metrics[f"generator {number}"]["fid"] for number in (1, 2, 3)]
@@ -293,7 +294,7 @@ def test_several_generators_are_scored_with_their_median(call, evaluated, tmp_pa
 
 
 def test_validation_compares_with_the_last_training_images_and_never_with_the_test_images(
-        call, evaluated, tmp_path):
+        forked_script, evaluated, tmp_path):
     arrays = bundled_arrays(3000)
     held_out = {"x_train": arrays["x_train"][:-600], "y_train": arrays["y_train"][:-600],
                 "x_test": arrays["x_train"][-600:], "y_test": arrays["y_train"][-600:]}
@@ -305,7 +306,7 @@ def test_validation_compares_with_the_last_training_images_and_never_with_the_te
         if name == "apart":  # whose training images are those of the first classifier, which would be refused otherwise
             (tmp_path / "apart").mkdir()
             shutil.copy(tmp_path / "split" / "classifier.keras", tmp_path / "apart")
-        status, stdout, _ = call(evaluate.main, arguments, tmp_path)
+        status, stdout, _ = forked_script(arguments, tmp_path, SCRIPT)
         assert status == 0 and ("600 validation images" in stdout) == (name == "split")
         assert ("Training the classifier" in stdout) == (name == "split")
     split, apart = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("split", "apart"))
@@ -331,35 +332,31 @@ def test_validation_compares_with_the_last_training_images_and_never_with_the_te
     (["--generator", "outputs/generator.keras", "--output-dir", "small.npz"], "cannot write to the folder small.npz"),
     (["--plots-dir", "/dev/null/plots"], "cannot write to the folder /dev/null/plots"),
 ])
-def test_bad_input_gets_one_line_and_harms_nothing(call, evaluated, arguments, words):
+def test_bad_input_gets_one_line_and_harms_nothing(forked_script, evaluated, arguments, words):
     folder, _ = evaluated
     before = contents(folder)
-    status, _, stderr = call(evaluate.main, arguments, folder)
-    assert status == 2 and words in stderr
-    assert_one_line(stderr, evaluate.__file__)
-    assert contents(folder) == before and not (folder / "new").exists()
+    assert_refused(forked_script(arguments, folder, SCRIPT), folder, before, words, script=SCRIPT)
+    assert not (folder / "new").exists()
 
 
 @pytest.mark.parametrize(("rows", "samples", "words"), [
     ({"train": 3000, "test": 3000}, "10000", "fewer samples"), ({"train": 3000, "test": 40}, "200", "5 test images")])
 def test_too_few_images_are_refused_before_a_classifier_is_trained(
-        call, evaluated, tmp_path, rows, samples, words):
+        forked_script, evaluated, tmp_path, rows, samples, words):
     arrays = {name: array[:rows[name[2:]]] for name, array in bundled_arrays(3000).items()}
     np.savez(tmp_path / "few.npz", **arrays)
     before = contents(tmp_path)
     generator = str(evaluated[0] / "outputs" / "generator.keras")
-    status, stdout, stderr = call(
-        evaluate.main, ["--data", "few.npz", "--samples", samples, "--generator", generator], tmp_path)
-    assert status == 2 and words in stderr and stdout == ""
-    assert_one_line(stderr, evaluate.__file__)
-    assert contents(tmp_path) == before and not (tmp_path / "outputs").exists()
+    result = forked_script(["--data", "few.npz", "--samples", samples, "--generator", generator], tmp_path, SCRIPT)
+    assert_refused(result, tmp_path, before, words, script=SCRIPT)
+    assert result[1] == "" and not (tmp_path / "outputs").exists()
 
 
-def test_a_damaged_classifier_is_named_with_the_remedy(call, evaluated, tmp_path):
+def test_a_damaged_classifier_is_named_with_the_remedy(forked_script, evaluated, tmp_path):
     folder, _ = evaluated
     os.symlink(folder / "small.npz", tmp_path / "small.npz")
     (tmp_path / "classifier.keras").write_bytes((folder / "outputs" / "classifier.keras").read_bytes()[:-1000])
     generator = str(folder / "outputs" / "generator.keras")
-    status, _, stderr = call(evaluate.main, [*SMALL, "--generator", generator, "--output-dir", "."], tmp_path)
+    status, _, stderr = forked_script([*SMALL, "--generator", generator, "--output-dir", "."], tmp_path, SCRIPT)
     assert status == 2 and "classifier.keras" in stderr and "delete it" in stderr
-    assert_one_line(stderr, evaluate.__file__)
+    assert_one_line(stderr, SCRIPT)

@@ -9,7 +9,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 import stackgan_mnist
-from helpers import assert_one_line, bundled_arrays, contents
+from helpers import ROOT, assert_refused, bundled_arrays, contents
 from mnist_gan.data.painting import NEVER_SEEN, paint, shape_cuts
 from mnist_gan.data.sentences import ATTRIBUTES, COLOURS, UNSAID, read
 from mnist_gan.errors import InputError
@@ -138,6 +138,7 @@ def test_as_many_training_as_test_images_of_every_digit_are_painted():
             evaluate_stackgan.choose_indices(y_train, y_test, samples)
 
 
+SCRIPT = str(ROOT / "evaluate_stackgan.py")
 SMALL = ("--data", "small.npz", "--samples", "200")
 NETWORKS = ("text_encoder.keras", "stage1_generator.keras", "stage2_generator.keras")
 
@@ -156,7 +157,7 @@ def scored(stackgan_run, forked_script, tmp_path_factory):
     (folder / "halved" / NETWORKS[2]).write_bytes((run / NETWORKS[2]).read_bytes()[:-1000])
     (folder / "damaged" / "painted_classifier.keras").write_bytes(b"not a network")
     (folder / "incomplete" / NETWORKS[1]).unlink()
-    status, stdout, stderr = forked_script(SMALL, folder, evaluate_stackgan.__file__)
+    status, stdout, stderr = forked_script(SMALL, folder, SCRIPT)
     assert (status, stderr) == (0, "")
     return folder, stdout
 
@@ -194,24 +195,23 @@ def test_evaluation_leaves_figures_and_pictures(scored):
         "small.npz", "outputs", "plots", "halved", "damaged", "incomplete"}
 
 
-def test_a_second_evaluation_reuses_the_classifiers_and_repeats_every_figure(call, scored):
+def test_a_second_evaluation_reuses_the_classifiers_and_repeats_every_figure(forked_script, scored):
     folder, first = scored
     before = contents(folder)
-    status, stdout, stderr = call(evaluate_stackgan.main, SMALL, folder)
+    status, stdout, stderr = forked_script(SMALL, folder, SCRIPT)
     assert (status, stderr) == (0, "")
     assert first.count("Training the classifier") == 2 and "Training the classifier" not in stdout
     assert contents(folder) == before
 
 
-def test_several_runs_are_scored_with_their_median(call, scored, tmp_path):
+def test_several_runs_are_scored_with_their_median(forked_script, scored, tmp_path):
     folder, _ = scored
     os.symlink(folder / "small.npz", tmp_path / "small.npz")
     for name in "ab":
         shutil.copytree(folder / "outputs" / "stackgan", tmp_path / name)
     save_network(tmp_path / "b" / NETWORKS[2], stackgan_mnist.build_stage2_generator())
     before = contents(tmp_path / "b")
-    status, stdout, stderr = call(
-        evaluate_stackgan.main, [*SMALL, "--runs", "a", "b", "--plots-dir", "pictures"], tmp_path)
+    status, stdout, stderr = forked_script([*SMALL, "--runs", "a", "b", "--plots-dir", "pictures"], tmp_path, SCRIPT)
     assert (status, stderr) == (0, "") and "median Stage II" in stdout
     metrics = json.loads((tmp_path / "a" / "metrics.json").read_text())
     assert metrics["runs"] == ["a", "b"]
@@ -236,10 +236,9 @@ def test_several_runs_are_scored_with_their_median(call, scored, tmp_path):
     (["--samples", "201"], "--samples"),
     (["--plots-dir", "/dev/null/plots"], "cannot write to the folder /dev/null/plots"),
 ])
-def test_bad_input_gets_one_line_and_harms_nothing(call, scored, arguments, words):
+def test_bad_input_gets_one_line_and_harms_nothing(forked_script, scored, arguments, words):
     folder, _ = scored
     before = contents(folder)
-    status, stdout, stderr = call(evaluate_stackgan.main, arguments, folder)
-    assert (status, stdout) == (2, "") and words in stderr
-    assert_one_line(stderr, evaluate_stackgan.__file__)
-    assert contents(folder) == before and not (folder / "new").exists()
+    result = forked_script(arguments, folder, SCRIPT)
+    assert_refused(result, folder, before, words, script=SCRIPT)
+    assert result[1] == "" and not (folder / "new").exists()
