@@ -57,7 +57,7 @@ def build_otherwise(settings, change_generator, change_discriminator):
     """Build networks as `build_networks` does, replaced by what the functions, unless None, make of each."""
     *generators, discriminator = build_networks(settings)
     if change_generator:
-        generators = map(change_generator, generators)
+        generators = [change_generator(generator) for generator in generators]
     if change_discriminator:
         discriminator = change_discriminator(discriminator)
     return *generators, discriminator
