@@ -17,7 +17,7 @@ from pathlib import Path
 
 # Before Keras, because the package starts TensorFlow without its messages.
 from mnist_gan.data.mnist import DIGITS, PIXELS, SIDE, load_training_images, scale_images
-from mnist_gan.drawing.curves import draw_curves, draw_losses
+from mnist_gan.drawing.curves import draw_discriminator_output, draw_losses
 from mnist_gan.drawing.diagrams import draw_network
 from mnist_gan.drawing.pictures import draw_grid, grid_path, save_figure
 from mnist_gan.errors import InputError
@@ -131,7 +131,7 @@ def mode_seeking(noise, images):
 
 
 def total_variation(images):
-    """Return the mean absolute difference of neighbouring pixels of `images` (n, 28, 28, 1), the sum of both directions.
+    """Return the mean absolute difference of neighbouring pixels of `images` (n, 28, 28, 1), over both directions.
 
     A speck has more outline than a stroke of as much ink (Rudin et al. 1992, Nonlinear Total Variation Based Noise
     Removal Algorithms, https://doi.org/10.1016/0167-2789(92)90242-F).
@@ -301,7 +301,8 @@ def write_results(run, gan):
     save_network(outputs / "generator.keras", gan.ema_generator)
     save_figure(plots / "loss_curves.png", draw_losses(settings.epochs, run.history[:, 2], run.history[:, 3]))
     save_figure(plots / "discriminator_output.png", draw_discriminator_output(
-        run.history, settings.epochs, settings.label_smoothing, settings.wrong_label_weight))
+        settings.epochs, run.history[:, 4], run.history[:, 5],
+        best_answer(settings.label_smoothing, settings.wrong_label_weight)))
     save_figure(plots / "generator.png", draw_network(gan.generator))
     save_figure(plots / "discriminator.png", draw_network(gan.discriminator))
     run.write_gif_and_settings("cgan.gif")
@@ -333,17 +334,6 @@ def best_answer(label_smoothing, wrong_label_weight):
     best answer is 1/2).
     """
     return (1 - label_smoothing) / (2 - wrong_label_weight)
-
-
-def draw_discriminator_output(history, epochs, label_smoothing, wrong_label_weight):
-    """Draw the discriminator's mean probability on real and on generated images over `epochs` epochs."""
-    undecided = best_answer(label_smoothing, wrong_label_weight)
-    figure = draw_curves(
-        epochs, {"real images": (history[:, 4], "tab:green"), "generated images": (history[:, 5], "tab:red")},
-        "mean probability of being real", "What the discriminator says, in its own updates", undecided,
-        f"{undecided:.3g}: the best answer to images that could as well be real as generated")
-    figure.axes[0].set_ylim(0, 1)
-    return figure
 
 
 # --------------------------------------------------------------------------------------- command line
@@ -378,11 +368,11 @@ def parse_arguments(arguments=None):
     training = parser.add_argument_group("training")
     for option, kind, default, text in (
             ("--epochs", cli.whole_number(1, 999), 20, "passes over the training images"),
-            ("--batch-size", cli.whole_number(2, 10**6), 64, "images per update; more are faster but update less often"),
+            ("--batch-size", cli.whole_number(2, 10**6), 64, "images per update; more of them update less often"),
             ("--latent-dim", cli.whole_number(1, 10**4), 100, "length of the noise from which a digit is generated"),
             ("--generator-learning-rate", cli.positive_number, 5e-4, "step size of Adam for the generator"),
             ("--discriminator-learning-rate", cli.positive_number, 1e-3, "step size of Adam for the discriminator"),
-            ("--dropout", cli.fraction_below(1), 0.0, "share of activations that the discriminator drops in training"),
+            ("--dropout", cli.fraction_below(1), 0.0, "share of activations that the discriminator drops"),
             ("--discriminator-units", cli.whole_number(1, 10**4), 1024,
              "units of the discriminator's first Dense layer; the other two have 512"),
             ("--discriminator-embedding-mean", cli.fraction_below(100), 0.2,
@@ -412,9 +402,10 @@ def parse_arguments(arguments=None):
     mode.add_argument("--resume", action="store_true",
                       help="continue after the last finished epoch of the run in the output folder")
     mode.add_argument("--generate", type=cli.digit_string, metavar="DIGITS",
-                      help="draw these digits in this order, without training, of whose options only --seed counts")
+                      help="draw these digits in this order, without training; of its options only --seed counts")
     drawing = parser.add_argument_group("with --generate")
-    drawing.add_argument("--samples", type=cli.whole_number(1, 100), metavar="N", help="rows, each from new noise; 1 if not given")
+    drawing.add_argument("--samples", type=cli.whole_number(1, 100), metavar="N",
+                         help="rows, each from new noise; 1 if not given")
     drawing.add_argument("--generator", type=cli.path_name, metavar="FILE",
                          help="trained generator; if not given, that in OUTPUT_DIR")
     settings = parser.parse_args(arguments)

@@ -1,26 +1,15 @@
-"""What the scripts share that is not about their networks; none of these modules imports a script.
+"""What the scripts share that is not about their networks. Each line imports only from those above it.
 
-    errors          what is wrong with what the user gave
-    mnist           the data
-    sentences       what is said about a painted digit, in English and Persian
-    painting        colours, and what thickness and slant of a digit are
-    files           whole files, arrays from files, folders
-    checkpoints     all that continues a run
-    networks        networks as files, and what they cost
-    averaging       the running average of a network's weights
-    pieces          separate pieces of a digit's ink
-    distances       how far sets of images are from each other
-    classifiers     what judges gray and painted digits
-    obedience       whether pictures show what sentences say, and vary in what they leave unsaid
-    distribution    one training on several GPUs or machines
-    scaling         how much faster more machines would be, predicted
-    settings        the settings of a run, on the screen and as a file
-    history         what happened in every batch, as a table and as curves
-    pictures        grids of images, figures, the GIF
-    diagrams        the layers of a network, drawn
-    command_line    types of options, exit statuses, advice
+    errors      InputError: something that the user gave cannot be used
+    files       atomic writes, arrays from untrusted files, folders and their locks
+    networks    networks as .keras files, and their multiply-adds
+    data/       MNIST, sentences about painted digits, paint
+    drawing/    grids and the GIF, curves, diagrams of networks
+    running/    several devices, EMA, checkpoints, settings, the command line, and the run that joins them
+    metrics/    distances, connected components, classifiers, attributes: how good pictures are
 
-Whichever is imported first, TensorFlow starts here, without its messages.
+Above the package: the scripts, `benchmarks/` under `benchmark.py` and `coursework/` under `experiments.py`.
+Importing the package starts TensorFlow without its messages.
 """
 
 import contextlib
@@ -28,6 +17,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # TensorFlow leaves it off on AMD processors, where it makes the StackGAN's convolutions a quarter faster.
@@ -36,7 +26,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user's Keras is set t
 
 
 @contextlib.contextmanager
-def silenced_stderr():
+def silenced_stderr() -> Iterator[None]:
     """Discard what native code writes to file descriptor 2, which no log level of TensorFlow silences."""
     sys.stderr.flush()
     saved = os.dup(2)
@@ -51,11 +41,11 @@ def silenced_stderr():
 
 
 @contextlib.contextmanager
-def ended_by_ctrl_c():
+def ended_by_ctrl_c() -> Iterator[None]:
     """Let Ctrl-C end the process as it ends other programs, where Python would answer late or print a traceback."""
     handler = signal.getsignal(signal.SIGINT)
     if handler is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
-        yield  # whoever imports the package has other plans for it, or is not asked
+        yield  # the importing program handles Ctrl-C itself, or this is not its main thread
         return
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:

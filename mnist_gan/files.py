@@ -1,4 +1,4 @@
-"""Files that are whole or not there, arrays from files that nobody vouches for, folders."""
+"""Atomic writes, arrays from untrusted files, folders and their locks."""
 
 import contextlib
 import errno
@@ -7,6 +7,7 @@ import os
 import secrets
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ except ImportError:  # on Windows
     fcntl = None
 
 
-def atomic_write(path, write):
+def atomic_write(path, write) -> None:
     """Make the file `path` by `write(partial)` so that it holds its old or its new content, never a part.
 
     `write` gets a path beside it with the same ending, of its own for every call, which is renamed once it is complete.
@@ -41,13 +42,13 @@ def atomic_write(path, write):
             partial.unlink()
 
 
-def write_json(path, content):
+def write_json(path, content) -> None:
     """Write `content` as a whole JSON file, with null for what is not a finite number, which JSON does not know."""
     content = json.loads(json.dumps(content), parse_constant=lambda name: None)
     atomic_write(path, lambda partial: partial.write_text(json.dumps(content, indent=1) + "\n"))
 
 
-def read_npz(path, names=None):
+def read_npz(path, names=None) -> dict:
     """Return the arrays of an npz archive as a dictionary, all of them or those in `names`.
 
     Nothing in the file is ever executed: arrays that need pickle are refused.
@@ -70,7 +71,7 @@ def read_npz(path, names=None):
     raise InputError(f"{path} lacks {', '.join(missing)}: it must hold {', '.join(names)}")
 
 
-def open_folder(path):
+def open_folder(path) -> Path:
     """Make the folder `path` if needed and return it as a Path; raise InputError if it cannot be written to.
 
     What processes have left there that were killed while they wrote a file is removed.
@@ -84,7 +85,7 @@ def open_folder(path):
         raise InputError(f"cannot write to the folder {path} ({error.strerror}); choose another one") from error
 
 
-def remove_partial_files(folder):
+def remove_partial_files(folder) -> None:
     """Remove from `folder` what `atomic_write` has left in processes that were killed, unless that cannot be told."""
     for partial in folder.glob(f".partial-{8 * '[0-9a-f]'}*"):
         with contextlib.suppress(OSError):  # as on Windows while a file is open, so that it needs no lock there
@@ -94,7 +95,7 @@ def remove_partial_files(folder):
             partial.unlink()
 
 
-def lock(descriptor):
+def lock(descriptor) -> bool:
     """Lock an open file or folder until it is closed, also by the end of the process; return whether that was possible.
 
     It is not if another process has the lock. A file system without locks, as some on a network, counts as locked.
@@ -109,7 +110,7 @@ def lock(descriptor):
     return True
 
 
-def lock_folder(folder):
+def lock_folder(folder) -> int:
     """Lock `folder` and return the file descriptor whose closing, also by the end of the process, frees it.
 
     Raises InputError if another process holds the lock or the folder cannot be opened.
@@ -127,7 +128,7 @@ def lock_folder(folder):
 
 
 @contextlib.contextmanager
-def locked_folders(*folders):
+def locked_folders(*folders) -> Iterator[None]:
     """Make the `folders` if needed and keep other runs out of them until the context ends.
 
     The locks are the system's, so that nothing is left of them when the process dies, however it dies.

@@ -12,7 +12,7 @@ from mnist_gan.errors import InputError
 from mnist_gan.files import atomic_write
 
 
-def save_network(path, network):
+def save_network(path, network) -> None:
     """Write a network as a .keras file whose bytes depend on nothing but its weights and the versions."""
     def write(partial):
         network.save(partial)
@@ -31,7 +31,7 @@ def save_network(path, network):
     atomic_write(path, write)
 
 
-def load_network(path, accepts, remedy):
+def load_network(path, accepts, remedy) -> keras.Model:
     """Load a network that `save_network` wrote, without executing anything that the file contains.
 
     Raises InputError, which ends with `remedy`, if the file is damaged or `accepts(network)` is false.
@@ -45,7 +45,7 @@ def load_network(path, accepts, remedy):
     raise InputError(f"{path} holds another network; {remedy}")
 
 
-def multiply_adds(network):
+def multiply_adds(network) -> int:
     """Return the multiplications, each with its addition, of Dense and 2D convolution layers for one image."""
     total = 0
     for layer in network.layers:

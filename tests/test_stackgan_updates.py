@@ -1,4 +1,4 @@
-"""The StackGAN's networks and updates: shapes, upsampling, sentences of the training, and what each update changes."""
+"""The StackGAN's networks and updates: shapes, upsampling, sentences of the gan, and what each update changes."""
 
 import keras
 import numpy as np
@@ -14,13 +14,13 @@ UNSEEN = {(digit, COLOURS.index(ink)) for digit, ink in NEVER_SEEN}
 
 
 def start(*arguments):
-    """Build a training with small batches; its sentences have the embeddings of the untrained encoder."""
+    """Build a StackGAN with small batches; its sentences have the embeddings of the untrained encoder."""
     arrays = bundled_arrays(64)
     settings = stackgan_mnist.parse_arguments(["--batch-size", str(SIZE), *arguments])
     settings.train_size = 64
-    training = stackgan_mnist.build_training(settings, arrays["x_train"], arrays["y_train"].astype(np.int32))
-    training.embed_sentences()
-    return training
+    gan = stackgan_mnist.StackGAN(settings, arrays["x_train"], arrays["y_train"].astype(np.int32))
+    gan.embed_sentences()
+    return gan
 
 
 def values(variables):
@@ -31,17 +31,17 @@ def equal(before, after):
     return [np.array_equal(old, new) for old, new in zip(before, after, strict=True)]
 
 
-def train_batch(training, stage):
-    return training.stages[stage - 1].train_batch(tf.range(SIZE), tf.constant(0)).numpy()
+def train_step(gan, stage):
+    return gan.stages[stage - 1].train_step(tf.range(SIZE), tf.constant(0)).numpy()
 
 
 # --------------------------------------------------------------------------------- sentences of the training
 
 
-def said_in(rows):
-    """Return the descriptions (n, 5) of the sentences in `rows` of the table."""
+def said_in(indices):
+    """Return the descriptions (n, 5) of the sentences at `indices` of the table."""
     shape = (CHOICES[0], *(choices + 1 for choices in CHOICES[1:]), PHRASINGS_PER_DESCRIPTION)
-    found = np.stack(np.unravel_index(np.asarray(rows), shape), axis=1)[:, :5]
+    found = np.stack(np.unravel_index(np.asarray(indices), shape), axis=1)[:, :5]
     unsaid = found == np.array((99, *CHOICES[1:]))
     return np.where(unsaid, UNSAID, found)
 
@@ -53,8 +53,8 @@ def batch():
     data = stackgan_mnist.prepare_data(arrays["x_train"], arrays["y_train"].astype(np.int32))
     _, uniform = stackgan_mnist.random_draws(0, 5)
     _, descriptions = stackgan_mnist.paint_batch(data, tf.range(3000), uniform)
-    rows, complete = stackgan_mnist.phrase(descriptions, uniform, 2)
-    return descriptions, said_in(rows), complete.numpy()
+    indices, complete = stackgan_mnist.phrase(descriptions, uniform, 2)
+    return descriptions, said_in(indices), complete.numpy()
 
 
 def test_sentences_are_true_of_their_pictures_and_leave_things_unsaid(batch):
@@ -153,18 +153,18 @@ def test_the_encoders_learn_to_match_real_digits_with_their_sentences():
 
 
 @pytest.fixture(scope="module")
-def training():
+def gan():
     return start()
 
 
 @pytest.mark.parametrize("stage", [1, 2])
-def test_a_stage_trains_all_its_own_weights_and_freezes_everything_else(training, stage):
-    own, other = training.stages[stage - 1], training.stages[2 - stage]
-    frozen = [*training.text_encoder.variables, *training.picture_encoder.variables, *other.variables]
-    trained = [variable for network in (own.generator, own.ema_generator, own.look, own.judge)
+def test_a_stage_trains_all_its_own_weights_and_freezes_everything_else(gan, stage):
+    own, other = gan.stages[stage - 1], gan.stages[2 - stage]
+    frozen = [*gan.text_encoder.variables, *gan.picture_encoder.variables, *other.variables]
+    trained = [variable for network in (own.generator, own.ema_generator, own.trunk, own.head)
                for variable in network.trainable_variables]
     frozen_before, trained_before = values(frozen), values(trained)
-    assert np.isfinite(train_batch(training, stage)).all()
+    assert np.isfinite(train_step(gan, stage)).all()
     assert all(equal(frozen_before, values(frozen)))
     # A bias in front of BatchNormalization may rest, because it has no influence; all else must move.
     resting = [variable.path for variable, same in zip(trained, equal(trained_before, values(trained)), strict=True)
@@ -172,25 +172,25 @@ def test_a_stage_trains_all_its_own_weights_and_freezes_everything_else(training
     assert not resting
 
 
-def test_the_kl_divergence_is_that_of_the_conditions(training):
-    stage = training.stages[0]
+def test_the_kl_divergence_is_that_of_the_conditions(gan):
+    stage = gan.stages[0]
     normal, uniform = stackgan_mnist.random_draws(0, 0)
     arrays = bundled_arrays(64)
     data = stackgan_mnist.prepare_data(arrays["x_train"], arrays["y_train"].astype(np.int32))
     _, descriptions = stackgan_mnist.paint_batch(data, tf.range(SIZE), uniform)
-    rows, _ = stackgan_mnist.phrase(descriptions, uniform, 2)
-    words = tf.gather(sentence_table(0), tf.concat([rows[:SIZE // 2]] * 2, 0))
-    _, mean, log_sigma, *_ = stage.generator([normal(0, SIZE, 100), normal(1, SIZE, 64), training.text_encoder(words)])
+    indices, _ = stackgan_mnist.phrase(descriptions, uniform, 2)
+    words = tf.gather(sentence_table(0), tf.concat([indices[:SIZE // 2]] * 2, 0))
+    _, mean, log_sigma, *_ = stage.generator([normal(0, SIZE, 100), normal(1, SIZE, 64), gan.text_encoder(words)])
     mean, sigma = mean.numpy().astype(float), np.exp(log_sigma.numpy().astype(float))
     divergence = 0.5 * (mean**2 + sigma**2 - 1 - np.log(sigma**2))
-    assert train_batch(training, 1)[5] == pytest.approx(divergence.mean(), rel=1e-4)
+    assert train_step(gan, 1)[5] == pytest.approx(divergence.mean(), rel=1e-4)
 
 
 def test_the_energy_score_is_best_where_rows_vary_as_the_wanted_ones_do():
     first, second, wanted = np.float32(np.meshgrid((-1, 1), (-1, 1), (-1, 1))).reshape(3, 8, 1)  # all that can happen
-    scores = [float(stackgan_mnist.energy_score(tf.constant(spread * np.concatenate([first, second])),
-                                                tf.constant(wanted))) for spread in (0.0, 0.5, 1.0, 1.5)]
-    # E|X - y| - E|X - X'| / 2 for signs times the spread
+    scores = [float(stackgan_mnist.energy_score(tf.constant(scale * np.concatenate([first, second])),
+                                                tf.constant(wanted))) for scale in (0.0, 0.5, 1.0, 1.5)]
+    # E|X - y| - E|X - X'| / 2 for signs times the scale
     np.testing.assert_allclose(scores, [1.0, 0.75, 0.5, 0.75], atol=0.01)
     assert np.argmin(scores) == 2
 
@@ -202,9 +202,9 @@ def test_a_small_power_of_the_energy_score_insists_on_small_distances():
 
 
 @pytest.mark.parametrize("stage", [1, 2])
-def test_what_a_picture_shows_is_its_mask_in_its_colours(training, stage):
-    inputs = training.stages[stage - 1].draw_inputs(0, SIZE)
-    picture, _, _, mask, colours = training.stages[stage - 1].generator(inputs)
+def test_what_a_picture_shows_is_its_mask_in_its_colours(gan, stage):
+    inputs = gan.stages[stage - 1].draw_inputs(0, SIZE)
+    picture, _, _, mask, colours = gan.stages[stage - 1].generator(inputs)
     ink, background = np.split(colours.numpy()[:, None, None], 2, axis=-1)
     expected = np.clip(background + (ink - background) * mask.numpy(), -1, 1)
     np.testing.assert_allclose(picture, expected, atol=1e-5)
@@ -225,30 +225,30 @@ def test_colours_are_found_in_rough_pictures_and_the_nearest_ones_named():
 
 
 def test_stage_2_learns_its_paints_and_mixes_nothing_else():
-    training = start()
-    generator = training.stages[1].generator
-    inputs = training.stages[1].draw_inputs(0, SIZE)
+    gan = start()
+    generator = gan.stages[1].generator
+    inputs = gan.stages[1].draw_inputs(0, SIZE)
     before = generator.get_layer("paints").kernel.numpy()
-    for step in range(2):
+    for _ in range(2):
         paints = generator.get_layer("paints").kernel.numpy()
         colours = generator(inputs)[4].numpy().reshape(-1, 3)
         assert (paints.min(0) <= colours).all() and (colours <= paints.max(0)).all()
-        train_batch(training, 2)
+        train_step(gan, 2)
     assert (generator.get_layer("paints").kernel.numpy() != before).all()
 
 
 @pytest.mark.parametrize("stage", [1, 2])
 def test_the_game_with_the_discriminator_leaves_the_colours_alone(stage):
     def rests(weight):
-        training = start("--colour-weight", weight)
-        generator = training.stages[stage - 1].generator
+        gan = start("--colour-weight", weight)
+        generator = gan.stages[stage - 1].generator
         # The other Dense layers are those of the condition, with 64 and 100 units, and those of Stage I's mask.
         own = [layer.kernel for layer in generator.layers if isinstance(layer, keras.layers.Dense)
                and layer.units in (256, 6, 2 * stackgan_mnist.PAINTS, 3) and layer.kernel.shape[0] != 264]
         assert len(own) == 3 + stage
         before = values(own)
         tf.config.run_functions_eagerly(True)
-        train_batch(training, stage)
+        train_step(gan, stage)
         tf.config.run_functions_eagerly(False)
         return equal(before, values(own))
     assert all(rests("0")) and not all(rests("10"))
@@ -263,35 +263,115 @@ IN_STAGE_2, OF_STAGE_1 = ("--colour-weight", "--shape-weight"), ("--energy-weigh
 
 
 @pytest.fixture(scope="module")
-def learn():
-    """A function of a stage and command-line options: its variables after a batch, without any compilation."""
+def build_stage():
+    """A function of a stage and command-line options: the stage, always with the same weights and other networks."""
     arrays = bundled_arrays(64)
     data = stackgan_mnist.prepare_data(arrays["x_train"], arrays["y_train"].astype(np.int32))
     keras.utils.set_random_seed(0)
     encoder = stackgan_mnist.build_picture_encoder()
     embeddings = tf.Variable(tf.random.stateless_normal((len(sentence_table(0)), 64), (0, 0)))
 
-    def after_a_batch(stage, *options):
+    def build(stage, *options):
         settings = stackgan_mnist.parse_arguments(["--batch-size", str(SIZE), *options])
         settings.train_size = 64
         keras.utils.set_random_seed(0)
-        first = None if stage == 1 else stackgan_mnist.build_stage1_generator(condition_noise=settings.condition_noise)
-        stage = stackgan_mnist.build_stage(stage, settings, data, embeddings, encoder, first)
+        if stage == 1:
+            return stackgan_mnist.Stage1(settings, data, embeddings, encoder)
+        first = stackgan_mnist.build_stage1_generator(condition_noise=settings.condition_noise)
+        return stackgan_mnist.Stage2(settings, data, embeddings, encoder, first)
+    return build
+
+
+@pytest.fixture(scope="module")
+def learn(build_stage):
+    """A function of a stage and command-line options: the stage after a batch, without any compilation."""
+    def after_a_batch(stage, *options):
+        stage = build_stage(stage, *options)
         tf.config.run_functions_eagerly(True)
-        stage.train_batch(tf.range(SIZE), tf.constant(5))
+        stage.train_step(tf.range(SIZE), tf.constant(5))
         tf.config.run_functions_eagerly(False)
-        return values(stage.variables)
+        return stage
     return after_a_batch
 
 
 def test_every_option_changes_what_is_learnt_and_nothing_else_does(learn):
-    usual = learn(1)
-    assert all(equal(usual, learn(1)))
-    without_effect = [option for option, value in OPTIONS if all(equal(usual, learn(1, option, value)))]
+    usual = values(learn(1).variables)
+    assert all(equal(usual, values(learn(1).variables)))
+    without_effect = [option for option, value in OPTIONS
+                      if all(equal(usual, values(learn(1, option, value).variables)))]
     assert not without_effect
 
 
 def test_stage_2_learns_by_the_terms_that_are_its_own(learn):
-    usual = learn(2)
-    effects = {option: not all(equal(usual, learn(2, option, "0"))) for option in IN_STAGE_2 + OF_STAGE_1}
+    usual = values(learn(2).variables)
+    effects = {option: not all(equal(usual, values(learn(2, option, "0").variables)))
+               for option in IN_STAGE_2 + OF_STAGE_1}
     assert effects == {option: option in IN_STAGE_2 for option in IN_STAGE_2 + OF_STAGE_1}
+
+
+def say_always(stage, logit):
+    """Let the discriminator of a stage give every picture the same `logit`."""
+    for layer in stage.head.layers:
+        if isinstance(layer, keras.layers.Dense):
+            layer.kernel.assign(np.zeros(layer.kernel.shape, np.float32))
+            layer.bias.assign(np.full(layer.bias.shape, logit if layer.units == 1 else 0, np.float32))
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_the_targets_are_those_of_the_smoothed_game(build_stage, stage):
+    stage = build_stage(stage, "--label-smoothing", "0.25")
+    batch = stage.sample(tf.range(SIZE), tf.constant(5))
+    generated = tf.zeros_like(batch.real)
+    say_always(stage, 1.5)
+    probability = 1 / (1 + np.exp(-1.5))
+    assert float(stage.adversarial_loss(batch, generated)) == pytest.approx(-np.log(probability), rel=1e-5)
+    smoothed = -0.75 * np.log(probability) - 0.25 * np.log(1 - probability)
+    losses = list(map(float, stage.update_discriminator(batch, generated)))
+    assert losses == pytest.approx([smoothed, -np.log(1 - probability), -np.log(1 - probability)], rel=1e-5)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_the_matching_loss_wants_the_own_sentence_of_a_picture(build_stage, stage):
+    stage = build_stage(stage)
+    batch = stage.sample(tf.range(SIZE), tf.constant(5))
+    np.testing.assert_array_equal(batch.asked[:SIZE // 2], batch.candidates)
+    np.testing.assert_array_equal(batch.asked[SIZE // 2:], batch.candidates)
+    assert float(tf.reduce_sum(batch.matching_share)) == pytest.approx(1)
+    own = tf.math.l2_normalize(batch.asked, axis=1)
+    half = SIZE // 2
+    others = tf.concat([tf.roll(own[:half], 1, 0), tf.roll(own[half:], 1, 0)], 0)
+    assert float(stage.matching_loss(batch, own)) < 0.1 < 5 < float(stage.matching_loss(batch, others))
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_the_generator_minimizes_the_sum_of_its_terms_with_their_weights(build_stage, learn, stage):
+    weights = {"kl": 2.0, "matching": 3.0, "shape": 5.0, "energy": 7.0, "colour": 11.0, "mode_seeking": 0.5}
+    options = [text for name, weight in weights.items()
+               for text in (f"--{name.replace('_', '-')}-weight", str(weight))]
+    trained, fresh = learn(stage, *options), build_stage(stage, *options)
+    batch, half = fresh.sample(tf.range(SIZE), tf.constant(5)), SIZE // 2
+    inputs, rough_colours = fresh.generator_inputs(batch.asked, batch.normal)
+    with tf.GradientTape() as tape:
+        _, mean, log_sigma, mask, colours = fresh.generator(inputs, training=True)
+        generated = stackgan_mnist.mix_colours(mask, batch.asked_colours)
+        with tape.stop_recording():
+            fresh.update_discriminator(batch, generated)
+        seen = fresh.picture_encoder(halve(generated) if stage == 2 else generated)
+        score = stackgan_mnist.energy_score
+        terms = {
+            "adversarial": fresh.adversarial_loss(batch, generated),
+            "kl": stackgan_mnist.kl_divergence(mean, log_sigma), "matching": fresh.matching_loss(batch, seen),
+            "shape": score(stackgan_mnist.measure_shapes(mask), stackgan_mnist.measure_shapes(batch.gray[:half]))}
+        if stage == 1:
+            flat = [tf.reshape(pictures, (len(pictures), -1)) for pictures in (generated, batch.real[:half])]
+            terms["energy"] = (score(seen, fresh.picture_encoder(batch.real[:half]))
+                               + 2 / (14 * 14 * 3)**0.5 * score(*flat))
+            terms["colour"] = score(colours, batch.colours[:half], 0.5)
+            terms["mode_seeking"] = stackgan_mnist.mode_seeking(inputs[0], generated)
+        else:
+            terms["colour"] = score(colours, nearest_colours(rough_colours), 0.5)
+        total = sum(weights.get(name, 1.0) * term for name, term in terms.items())
+    gradient = np.concatenate([np.ravel(part) for part in tape.gradient(total, fresh.generator.trainable_variables)])
+    momentum = np.concatenate([np.ravel(variable) for variable in trained.generator_optimizer.variables
+                               if variable.path.endswith("momentum")])  # half of the gradient
+    np.testing.assert_allclose(2 * momentum, gradient, rtol=1e-3, atol=1e-3 * np.abs(gradient).max())

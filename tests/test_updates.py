@@ -10,10 +10,10 @@ from mnist_gan.running.ema import update_ema
 
 
 def start(arguments, **options):
-    """Build the training that `arguments` describe on the first 256 training images."""
+    """Build the CGAN that `arguments` describe on the first 256 training images."""
     arrays = bundled_arrays(256)
     settings = cgan_mnist.parse_arguments(arguments)
-    return cgan_mnist.build_training(settings, arrays["x_train"], arrays["y_train"].astype(np.int32), **options)
+    return cgan_mnist.CGAN(settings, arrays["x_train"], arrays["y_train"].astype(np.int32), **options)
 
 
 def weights(*networks):
@@ -35,49 +35,49 @@ def assert_all_changed(before, after):
 
 
 @pytest.fixture(scope="module")
-def training():
-    """A training with dropout and else the script's own settings, whose tests care only for what changes."""
+def gan():
+    """A CGAN with dropout and otherwise the default settings; its tests care only for what changes."""
     return start(["--batch-size", "64", "--dropout", "0.2"])
 
 
-ROWS, FIRST = tf.range(64), tf.constant(0)
+INDICES, FIRST = tf.range(64), tf.constant(0)
 
 
-@pytest.mark.parametrize("update, arguments", [("train_on_real", [ROWS]), ("train_on_generated", [ROWS, FIRST])])
-def test_an_update_of_the_discriminator_leaves_the_generator_bit_identical(training, update, arguments):
-    generators = (training.generator, training.ema_generator)
-    generators_before, discriminator_before = weights(*generators), weights(training.discriminator)
-    getattr(training, update)(*arguments)
+@pytest.mark.parametrize("update, arguments", [("train_on_real", [INDICES]), ("train_on_generated", [INDICES, FIRST])])
+def test_an_update_of_the_discriminator_leaves_the_generator_bit_identical(gan, update, arguments):
+    generators = (gan.generator, gan.ema_generator)
+    generators_before, discriminator_before = weights(*generators), weights(gan.discriminator)
+    getattr(gan, update)(*arguments)
     assert_identical(generators_before, weights(*generators))
-    assert_all_changed(discriminator_before, weights(training.discriminator))
+    assert_all_changed(discriminator_before, weights(gan.discriminator))
 
 
-def test_an_update_of_the_generator_leaves_the_discriminator_bit_identical(training):
-    discriminator_before, generator_before = weights(training.discriminator), weights(training.generator)
-    training.train_generator(tf.constant(0))
-    assert_identical(discriminator_before, weights(training.discriminator))
+def test_an_update_of_the_generator_leaves_the_discriminator_bit_identical(gan):
+    discriminator_before, generator_before = weights(gan.discriminator), weights(gan.generator)
+    gan.train_generator(tf.constant(0))
+    assert_identical(discriminator_before, weights(gan.discriminator))
     # All of them: the label's embedding and the statistics of BatchNormalization too.
-    assert_all_changed(generator_before, weights(training.generator))
+    assert_all_changed(generator_before, weights(gan.generator))
 
 
 @pytest.mark.parametrize(("step", "decay"), [(0, 1 / 4), (2, 1 / 2), (10**6, 0.9998)])
-def test_the_average_moves_towards_the_weights_as_far_as_the_number_of_the_batch_says(training, step, decay):
+def test_the_average_moves_towards_the_weights_as_far_as_the_number_of_the_batch_says(gan, step, decay):
     def trainable(network):
         return [variable.numpy() for variable in network.trainable_variables]
-    old_average = trainable(training.ema_generator)
-    training.train_generator(tf.constant(step))
-    averages, currents = trainable(training.ema_generator), trainable(training.generator)
+    old_average = trainable(gan.ema_generator)
+    gan.train_generator(tf.constant(step))
+    averages, currents = trainable(gan.ema_generator), trainable(gan.generator)
     assert_all_changed(old_average, averages)
     for old, average, current in zip(old_average, averages, currents, strict=True):
         np.testing.assert_allclose(average, decay * old + (1 - decay) * current, rtol=1e-5, atol=1e-7)
 
 
 def test_the_discriminator_drops_activations_in_every_update():
-    training = start(["--batch-size", "64", "--dropout", "0.5"])
-    masks = next(layer for layer in training.discriminator.layers if isinstance(layer, keras.layers.Dropout)
+    gan = start(["--batch-size", "64", "--dropout", "0.5"])
+    masks = next(layer for layer in gan.discriminator.layers if isinstance(layer, keras.layers.Dropout)
                  ).seed_generator.state
-    for update, arguments in ((training.train_on_real, [ROWS]), (training.train_on_generated, [ROWS, FIRST]),
-                              (training.train_generator, [FIRST])):
+    for update, arguments in ((gan.train_on_real, [INDICES]), (gan.train_on_generated, [INDICES, FIRST]),
+                              (gan.train_generator, [FIRST])):
         before = masks.numpy()
         update(*arguments)
         assert (masks.numpy() != before).any()
@@ -102,7 +102,7 @@ def test_both_networks_take_steps_of_their_own_size_with_the_momentum_of_radford
     fresh = start(["--batch-size", "64", "--generator-learning-rate", "0.002", "--discriminator-learning-rate", "0.01"])
     for network, optimizer, update, argument, size in (
             (fresh.generator, fresh.generator_optimizer, fresh.train_generator, FIRST, 0.002),
-            (fresh.discriminator, fresh.discriminator_optimizer, fresh.train_on_real, ROWS, 0.01)):
+            (fresh.discriminator, fresh.discriminator_optimizer, fresh.train_on_real, INDICES, 0.01)):
         kernels = [layer.kernel for layer in network.layers if isinstance(layer, keras.layers.Dense)]
         before = [kernel.numpy() for kernel in kernels]
         update(argument)
@@ -122,21 +122,21 @@ def test_both_networks_take_steps_of_their_own_size_with_the_momentum_of_radford
 
 
 @pytest.fixture(scope="module")
-def quiet_training():
-    """A training without dropout and without averaging, with a smoothing that cannot be mistaken for none."""
-    training = start(["--batch-size", "64", "--dropout", "0", "--label-smoothing", "0.25", "--ema-decay", "0",
+def quiet_gan():
+    """A CGAN without dropout and without EMA, with a label smoothing that cannot be mistaken for none."""
+    gan = start(["--batch-size", "64", "--dropout", "0", "--label-smoothing", "0.25", "--ema-decay", "0",
                       "--discriminator-embedding-mean", "0"])
     # So small an embedding that the discriminator would answer nearly the same to every image.
-    embedding = training.discriminator.get_layer("label_embedding").embeddings
+    embedding = gan.discriminator.get_layer("label_embedding").embeddings
     embedding.assign(20 * embedding)
-    return training
+    return gan
 
 
 @pytest.fixture
-def decided(quiet_training):
+def decided(quiet_gan):
     """The same with a discriminator that is far from 1/2, where the targets 0, 0.75 and 1 differ most."""
-    quiet_training.discriminator.get_layer("probability").bias.assign([1.5])
-    return quiet_training
+    quiet_gan.discriminator.get_layer("logit").bias.assign([1.5])
+    return quiet_gan
 
 
 def cross_entropy(target, probability):
@@ -144,22 +144,27 @@ def cross_entropy(target, probability):
     return -(target * np.log(probability) + (1 - target) * np.log(1 - probability)).mean()
 
 
-def predict_uniformly(training):
+def probabilities(discriminator, images, labels):
+    """Return the probabilities (n, 1) that the discriminator gives to images with labels."""
+    return tf.sigmoid(discriminator([images, labels], training=False)).numpy()
+
+
+def predict_uniformly(gan):
     """Let the generator draw one image whatever the noise and label; return the discriminator's probability of it."""
-    last = [layer for layer in training.generator.layers if isinstance(layer, keras.layers.Dense)][-1]
+    last = [layer for layer in gan.generator.layers if isinstance(layer, keras.layers.Dense)][-1]
     last.kernel.assign(np.zeros(last.kernel.shape, np.float32))
-    embedding = training.discriminator.get_layer("label_embedding").embeddings
+    embedding = gan.discriminator.get_layer("label_embedding").embeddings
     embedding.assign(np.repeat(embedding.numpy()[:1], 10, axis=0))
     image = np.tanh(last.bias.numpy()).reshape(1, 28, 28, 1)
-    return training.discriminator([image, np.zeros(1, np.int32)], training=False).numpy()
+    return probabilities(gan.discriminator, image, np.zeros(1, np.int32))
 
 
 def test_the_loss_on_real_images_is_taken_against_the_smoothed_target(decided):
     arrays = bundled_arrays(256)
-    rows = np.arange(100, 164, dtype=np.int32)
-    images = arrays["x_train"][rows][..., np.newaxis] / np.float32(127.5) - 1
-    probability = decided.discriminator([images, arrays["y_train"][rows]], training=False).numpy()
-    loss, mean_probability = map(float, decided.train_on_real(tf.constant(rows)))
+    indices = np.arange(100, 164, dtype=np.int32)
+    images = arrays["x_train"][indices][..., np.newaxis] / np.float32(127.5) - 1
+    probability = probabilities(decided.discriminator, images, arrays["y_train"][indices])
+    loss, mean_probability = map(float, decided.train_on_real(tf.constant(indices)))
     assert loss == pytest.approx(cross_entropy(0.75, probability), rel=1e-4)
     assert mean_probability == pytest.approx(probability.mean(), rel=1e-4)
     assert loss != pytest.approx(cross_entropy(1, probability), rel=0.1)
@@ -167,21 +172,21 @@ def test_the_loss_on_real_images_is_taken_against_the_smoothed_target(decided):
 
 def test_the_loss_on_generated_images_is_taken_against_zero(decided):
     probability = predict_uniformly(decided)
-    loss, mean_probability = map(float, decided.train_on_generated(ROWS, FIRST))
+    loss, mean_probability = map(float, decided.train_on_generated(INDICES, FIRST))
     assert loss == pytest.approx(cross_entropy(0, probability), rel=1e-4)
     assert mean_probability == pytest.approx(probability.mean(), rel=1e-4)
 
 
 @pytest.mark.parametrize(("bias", "update", "arguments"), [
-    (-40, "train_on_real", [ROWS]), (40, "train_on_generated", [ROWS, FIRST])])
+    (-40, "train_on_real", [INDICES]), (40, "train_on_generated", [INDICES, FIRST])])
 def test_a_discriminator_that_is_sure_and_wrong_still_learns(bias, update, arguments):
     fresh = start(["--batch-size", "64"])
     # Next to no probability, or 1 in float32: from neither could a loss of probabilities tell the way back.
-    fresh.discriminator.get_layer("probability").bias.assign([bias])
+    fresh.discriminator.get_layer("logit").bias.assign([bias])
     before = weights(fresh.discriminator)
     getattr(fresh, update)(*arguments)
     assert_all_changed(before, weights(fresh.discriminator))
-    after, = fresh.discriminator.get_layer("probability").bias.numpy()
+    after, = fresh.discriminator.get_layer("logit").bias.numpy()
     assert abs(after) < abs(bias)
 
 
@@ -189,16 +194,16 @@ def gap_between_right_and_wrong_labels(weight):
     """Train a discriminator on 256 real images; return how much more it believes their labels than wrong ones."""
     arrays = bundled_arrays(256)
     images = arrays["x_train"][..., np.newaxis] / np.float32(127.5) - 1
-    training = start(["--batch-size", "64", "--wrong-label-weight", weight])
+    gan = start(["--batch-size", "64", "--wrong-label-weight", weight])
 
     @tf.function(autograph=False)
-    def update(rows, step):
-        training.train_on_real(rows)
-        training.train_on_generated(rows, step)
+    def update(indices, step):
+        gan.train_on_real(indices)
+        gan.train_on_generated(indices, step)
 
     for step in range(100):
         update(tf.range(64) + step % 4 * 64, tf.constant(step))
-    right, wrong = (training.discriminator([images, labels], training=False).numpy().mean()
+    right, wrong = (probabilities(gan.discriminator, images, labels).mean()
                     for labels in (arrays["y_train"], (arrays["y_train"] + 1) % 10))
     return right - wrong
 
@@ -209,33 +214,33 @@ def test_the_discriminator_learns_to_reject_real_images_with_a_wrong_label():
 
 
 def start_indifferent(arguments):
-    """Build a training whose discriminator answers all images alike."""
-    training = start(arguments)
-    kernel = training.discriminator.get_layer("probability").kernel
+    """Build a CGAN whose discriminator answers all images alike."""
+    gan = start(arguments)
+    kernel = gan.discriminator.get_layer("logit").kernel
     kernel.assign(np.zeros(kernel.shape, np.float32))
-    return training
+    return gan
 
 
 def test_wrong_labels_take_their_weight_from_that_of_the_generated_images():
-    training = start_indifferent(["--batch-size", "64", "--wrong-label-weight", "0.5"])
-    training.train_on_generated(ROWS, FIRST)
+    gan = start_indifferent(["--batch-size", "64", "--wrong-label-weight", "0.5"])
+    gan.train_on_generated(INDICES, FIRST)
     # The last bias of a discriminator that says 1/2 has the gradient 1/2 for every image that is to be rejected, and
     # Adam's first momentum is half of that, however the weight is shared.
-    momentum, = (variable.numpy() for variable in training.discriminator_optimizer.variables
-                 if variable.path.endswith("probability_bias_momentum"))
+    momentum, = (variable.numpy() for variable in gan.discriminator_optimizer.variables
+                 if variable.path.endswith("logit_bias_momentum"))
     assert momentum == pytest.approx([0.25], rel=1e-5)
 
 
 def train_generator_alone(mode_seeking="0", total_variation="0", settle_after="0", batches=30):
-    """Train a generator by these weights' terms alone; return its training and the weights it started with."""
-    training = start_indifferent(
+    """Train a generator by these weights' terms alone; return its CGAN and the weights it started with."""
+    gan = start_indifferent(
         ["--batch-size", "65", "--mode-seeking-weight", mode_seeking, "--total-variation-weight", total_variation,
          "--settle-after", settle_after, "--generator-learning-rate", "0.002"])
-    before = [variable.numpy() for variable in training.generator.trainable_variables]
-    update = tf.function(training.train_generator, autograph=False)
+    before = [variable.numpy() for variable in gan.generator.trainable_variables]
+    update = tf.function(gan.train_generator, autograph=False)
     for step in range(batches):
         update(tf.constant(step))
-    return training, before
+    return gan, before
 
 
 def distance_within_a_digit(generator):
@@ -246,19 +251,19 @@ def distance_within_a_digit(generator):
 
 
 def test_mode_seeking_alone_sets_images_of_the_same_digit_apart():
-    training, before = train_generator_alone(mode_seeking="0.5")
-    reached = distance_within_a_digit(training.generator)
-    for variable, value in zip(training.generator.trainable_variables, before, strict=True):
+    gan, before = train_generator_alone(mode_seeking="0.5")
+    reached = distance_within_a_digit(gan.generator)
+    for variable, value in zip(gan.generator.trainable_variables, before, strict=True):
         variable.assign(value)
-    assert reached > 1.1 * distance_within_a_digit(training.generator)
+    assert reached > 1.1 * distance_within_a_digit(gan.generator)
 
 
 @pytest.mark.parametrize("seed", ["0", "1", "2"])
 def test_mode_seeking_compares_images_of_the_same_digit_alone(seed):
-    training = start_indifferent(["--batch-size", "4", "--seed", seed])
-    embedding = training.generator.get_layer("label_embedding").embeddings
+    gan = start_indifferent(["--batch-size", "4", "--seed", seed])
+    embedding = gan.generator.get_layer("label_embedding").embeddings
     before = embedding.numpy()
-    training.train_generator(tf.constant(0))
+    gan.train_generator(tf.constant(0))
     assert 1 <= (embedding.numpy() != before).any(axis=1).sum() <= 2  # four images, two pairs
 
 
@@ -274,22 +279,38 @@ def record_inputs(network):
     return calls
 
 
-def test_mode_seeking_asks_unlike_noise_for_more_unlike_images():
-    weight, training = 0.5, start_indifferent(["--batch-size", "4", "--mode-seeking-weight", "0.5"])
-    drawn = record_inputs(training.generator)
-    training.train_generator(FIRST)
+def test_mode_seeking_is_the_distance_of_the_noise_over_that_of_the_ink():
+    noise = tf.constant([[0.0], [1.0], [3.0], [5.0]])  # its halves are 3 and 4 apart
+    images = np.full((4, 28, 28, 1), -1, np.float32)
+    images[0, :14], images[2, 14:], images[1], images[3] = 1, 1, 0, 0
+    # With equal ink, a picture that is half white and half black is the root of 2 where it is white.
+    expected = np.mean([3 / (2**0.5 + 1e-3), 4 / 1e-3])
+    assert float(cgan_mnist.mode_seeking(noise, tf.constant(images))) == pytest.approx(expected, rel=1e-3)
+    bolder = tf.constant(np.where(images > -1, images / 2, images))
+    assert float(cgan_mnist.mode_seeking(noise[::2], bolder[::2])) == pytest.approx(3 / (2**0.5 + 1e-3), rel=0.01)
+
+
+def test_the_generator_adds_its_terms_with_their_weights():
+    gan = start_indifferent(["--batch-size", "4", "--mode-seeking-weight", "0.5", "--total-variation-weight", "2",
+                             "--settle-after", "0"])
+    drawn = record_inputs(gan.generator)
+    gan.train_generator(FIRST)
     noise, labels = drawn[0]
-    momentum = [variable.numpy() for variable in training.generator_optimizer.variables
+    np.testing.assert_array_equal(labels[:2], labels[2:])
+    momentum = [variable.numpy() for variable in gan.generator_optimizer.variables
                 if variable.path.endswith("bias_momentum")][-1]  # half of the gradient of the pixels' biases
-    fresh = start_indifferent(["--batch-size", "4"]).generator
+    fresh = start(["--batch-size", "4"]).generator
     with tf.GradientTape() as tape:
         images = fresh([noise, labels], training=True)
-        ink = images + 1
-        ink /= tf.sqrt(tf.reduce_mean(ink**2, axis=(1, 2, 3), keepdims=True) + 1e-3)
-        between = tf.reduce_mean(abs(ink[:2] - ink[2:]), axis=(1, 2, 3))
-        loss = weight * tf.reduce_mean(abs(noise[:2] - noise[2:]).mean(axis=1) / (between + 1e-3))
-    gradient = tape.gradient(loss, [layer for layer in fresh.layers if isinstance(layer, keras.layers.Dense)][-1].bias)
+        terms = 0.5 * cgan_mnist.mode_seeking(noise, images) + 2 * cgan_mnist.total_variation(images)
+    gradient = tape.gradient(terms, [layer for layer in fresh.layers if isinstance(layer, keras.layers.Dense)][-1].bias)
     np.testing.assert_allclose(2 * momentum, gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_the_total_variation_is_the_mean_difference_between_neighbours():
+    images = np.zeros((2, 28, 28, 1), np.float32)
+    images[0, 10, 10] = 1  # four edges of length 1
+    assert float(cgan_mnist.total_variation(tf.constant(images))) == pytest.approx(4 / 784 / 2)
 
 
 def neighbours_apart(generator):
@@ -300,18 +321,18 @@ def neighbours_apart(generator):
 
 
 def test_the_total_variation_alone_makes_neighbouring_pixels_alike():
-    training, before = train_generator_alone(total_variation="3")
-    reached = neighbours_apart(training.generator)
-    for variable, value in zip(training.generator.trainable_variables, before, strict=True):
+    gan, before = train_generator_alone(total_variation="3")
+    reached = neighbours_apart(gan.generator)
+    for variable, value in zip(gan.generator.trainable_variables, before, strict=True):
         variable.assign(value)
-    assert reached < 0.8 * neighbours_apart(training.generator)
+    assert reached < 0.8 * neighbours_apart(gan.generator)
 
 
 def test_the_total_variation_counts_from_the_first_batch_of_settling_on():
     # 256 images are 4 batches of 65. Until then an indifferent discriminator teaches nothing.
     for batches, assert_as_expected in ((8, assert_identical), (9, assert_all_changed)):
-        training, before = train_generator_alone(total_variation="3", settle_after="2", batches=batches)
-        assert_as_expected(before, [variable.numpy() for variable in training.generator.trainable_variables])
+        gan, before = train_generator_alone(total_variation="3", settle_after="2", batches=batches)
+        assert_as_expected(before, [variable.numpy() for variable in gan.generator.trainable_variables])
 
 
 def test_the_loss_of_the_generator_is_taken_against_one(decided):
@@ -321,38 +342,38 @@ def test_the_loss_of_the_generator_is_taken_against_one(decided):
     assert loss != pytest.approx(cross_entropy(0.75, probability), rel=0.1)
 
 
-def test_without_averaging_the_average_is_the_last_weights(quiet_training):
+def test_without_averaging_the_average_is_the_last_weights(quiet_gan):
     for step in range(3):
-        quiet_training.train_generator(tf.constant(step))
-    assert_identical([variable.numpy() for variable in quiet_training.generator.trainable_variables],
-                     [variable.numpy() for variable in quiet_training.ema_generator.trainable_variables])
+        quiet_gan.train_generator(tf.constant(step))
+    assert_identical([variable.numpy() for variable in quiet_gan.generator.trainable_variables],
+                     [variable.numpy() for variable in quiet_gan.ema_generator.trainable_variables])
 
 
 def test_the_compiled_batch_is_the_three_updates_in_order():
     arguments = ["--batch-size", "64", "--dropout", "0"]
-    rows, step = tf.range(64), tf.constant(0)
+    indices, step = tf.range(64), tf.constant(0)
     # Without XLA, whose random numbers are others.
     single, compiled = start(arguments, jit_compile=False), start(arguments, jit_compile=False)
-    loss_real, probability_real = map(float, single.train_on_real(rows))
-    loss_fake, probability_fake = map(float, single.train_on_generated(rows, step))
+    loss_real, probability_real = map(float, single.train_on_real(indices))
+    loss_fake, probability_fake = map(float, single.train_on_generated(indices, step))
     g_loss = float(single.train_generator(step))
-    history = compiled.train_batch(rows, step).numpy()
+    history = compiled.train_step(indices, step).numpy()
     assert history == pytest.approx([loss_real, loss_fake, (loss_real + loss_fake) / 2, g_loss,
                                      probability_real, probability_fake], rel=1e-4)
     for network in ("generator", "ema_generator", "discriminator"):
-        before, after, expected = (weights(getattr(training, network))
-                                   for training in (start(arguments), compiled, single))
+        before, after, expected = (weights(getattr(gan, network))
+                                   for gan in (start(arguments), compiled, single))
         for old, new, reference in zip(before, after, expected, strict=True):
             # Rounding decides on the sign of a few gradients, and Adam's first step does not ask how small they are.
             assert np.abs(new - reference).mean() <= 0.02 * np.abs(reference - old).mean()
 
 
 def test_every_update_draws_noise_labels_and_wrong_labels_anew():
-    training, right = start(["--batch-size", "64"]), bundled_arrays(256)["y_train"][:32].astype(np.int32)
-    drawn, judged = record_inputs(training.generator), record_inputs(training.discriminator)
+    gan, right = start(["--batch-size", "64"]), bundled_arrays(256)["y_train"][:32].astype(np.int32)
+    drawn, judged = record_inputs(gan.generator), record_inputs(gan.discriminator)
     for step in (0, 1):
-        training.train_on_generated(ROWS, tf.constant(step))
-        training.train_generator(tf.constant(step))
+        gan.train_on_generated(INDICES, tf.constant(step))
+        gan.train_generator(tf.constant(step))
     noises, labels = zip(*drawn, strict=True)
     assert len(np.unique(np.concatenate(noises), axis=0)) == 4 * 64
     assert (np.mean(noises), np.std(noises)) == pytest.approx((0, 1), abs=0.05)
@@ -363,9 +384,9 @@ def test_every_update_draws_noise_labels_and_wrong_labels_anew():
 
 
 def test_another_seed_is_another_run_from_the_first_batch_on():
-    rows = np.arange(64, dtype=np.int32)
-    first, same, other = (start(["--batch-size", "64", "--seed", seed], jit_compile=False).train_batch(
-        tf.constant(rows), tf.constant(0)).numpy() for seed in ("1", "1", "2"))
+    indices = np.arange(64, dtype=np.int32)
+    first, same, other = (start(["--batch-size", "64", "--seed", seed], jit_compile=False).train_step(
+        tf.constant(indices), tf.constant(0)).numpy() for seed in ("1", "1", "2"))
     assert first.tobytes() == same.tobytes()
     assert (first != other).all()
 
@@ -374,9 +395,9 @@ def test_a_wrong_label_is_never_the_right_one():
     arrays = bundled_arrays(3000)
     images = arrays["x_train"][arrays["y_train"] == 3][:64]
     settings = cgan_mnist.parse_arguments(["--batch-size", "16", "--discriminator-units", "64"])
-    training = cgan_mnist.build_training(settings, images, np.full(len(images), 3, np.int32))
-    embedding = training.discriminator.get_layer("label_embedding")
-    update, before, updates = tf.function(training.train_on_generated), embedding.get_weights()[0], 0
+    gan = cgan_mnist.CGAN(settings, images, np.full(len(images), 3, np.int32))
+    embedding = gan.discriminator.get_layer("label_embedding")
+    update, before, updates = tf.function(gan.train_on_generated), embedding.get_weights()[0], 0
     for step in range(40):
         drawn = tf.random.stateless_uniform((16,), (settings.seed, 5 * step + 1), maxval=10, dtype=tf.int32)
         if 3 not in drawn.numpy():  # then the label 3 takes part only if a wrong label is the right one

@@ -1,6 +1,7 @@
 """MNIST, or another data set in its layout, checked."""
 
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -16,7 +17,7 @@ PIXELS = SIDE * SIDE
 BUNDLED_DATA = Path(__file__).resolve().parents[2] / "data" / "mnist.npz"
 
 
-def load_data(path=None):
+def load_data(path=None) -> tuple:
     """Load a data set in Keras's MNIST layout: `x_train`, `y_train`, `x_test`, `y_test`.
 
     `path` is an npz file; None means the MNIST bundled with the scripts or, if that file is
@@ -52,7 +53,7 @@ def load_data(path=None):
             (np.ascontiguousarray(arrays["x_test"]), arrays["y_test"].astype(np.int32)))
 
 
-def load_training_images(path, train_size, batch_size):
+def load_training_images(path, train_size, batch_size) -> tuple:
     """Load the first `train_size` training images of a data set, all of them for None; `path` as for `load_data`.
 
     Returns images uint8 (n, 28, 28) in 0..255 and labels int32 (n,) in 0..9.
@@ -67,16 +68,16 @@ def load_training_images(path, train_size, batch_size):
     return images[:train_size], labels[:train_size]
 
 
-def scale_images(images):
+def scale_images(images) -> tf.Tensor:
     """Scale uint8 images (n, 28, 28) in 0..255 to float32 (n, 28, 28, 1) in [-1, 1]: x / 127.5 - 1."""
     return tf.cast(images, tf.float32)[..., tf.newaxis] / 127.5 - 1.0
 
 
-def checksum(images, labels):
+def checksum(images, labels) -> int:
     """Return the CRC-32 of images and labels, an int by which a file knows the data that it was made with."""
     return zlib.crc32(labels, zlib.crc32(images))
 
 
-def blocks(rows, size=1000):
-    """Yield `rows` in pieces of at most `size`, so that what is computed of each fits into memory."""
+def blocks(rows, size=1000) -> Iterator[np.ndarray]:
+    """Yield `rows` in blocks of at most `size`, so that what is computed from each fits into memory."""
     return (rows[start:start + size] for start in range(0, len(rows), size))

@@ -34,7 +34,7 @@ OTHER_COLOURS = np.array([[[other for other in range(len(COLOURS)) if other not 
 PERCENTILES = (100 / 3, 200 / 3)  # of the training images; they part thin, medium, thick, and the three slants
 
 
-def draw_colours(digits, uniform):
+def draw_colours(digits, uniform) -> tuple:
     """Draw inks and backgrounds, int32 tensors (n,), for `digits`, int32 (n,), among the pairs that occur in training.
 
     `uniform(stream, maxval)` returns random int32 (n,) in [0, maxval) for stream 0 and another for stream 1.
@@ -43,7 +43,7 @@ def draw_colours(digits, uniform):
     return ink, (ink + 1 + uniform(1, len(COLOURS) - 1)) % len(COLOURS)
 
 
-def paint(images, inks, backgrounds):
+def paint(images, inks, backgrounds) -> tf.Tensor:
     """Paint uint8 digits (n, 28, 28) in 0..255 with colours, integers (n,) into PALETTE.
 
     Returns a float32 tensor (n, 28, 28, 3) in [-1, 1].
@@ -53,22 +53,22 @@ def paint(images, inks, backgrounds):
     return background + (ink - background) * gray
 
 
-def halve(images):
+def halve(images) -> tf.Tensor:
     """Average images (n, 2 h, 2 w, c) over areas of 2 x 2 pixels: (n, h, w, c)."""
     return tf.nn.avg_pool2d(images, 2, 2, "VALID")
 
 
-def enlarge(images):
+def enlarge(images) -> np.ndarray:
     """Repeat every pixel of images (n, h, w, c), an array, in both directions: (n, 2 h, 2 w, c)."""
     return images.repeat(2, axis=1).repeat(2, axis=2)
 
 
-def full_size(pictures):
+def full_size(pictures) -> np.ndarray:
     """Return pictures (n, h, w, c) of either stage, arrays, as (n, 28, 28, c): those of Stage I enlarged."""
     return enlarge(pictures) if pictures.shape[1] < SIDE else pictures
 
 
-def with_contrast(picture):
+def with_contrast(picture) -> tf.Tensor:
     """Add a channel to pictures (n, h, w, 3): how far a pixel is from the mean colour, relative to all pixels.
 
     It shows a digit alike in all its colours, which would have to be learnt for each pair of them otherwise.
@@ -78,7 +78,7 @@ def with_contrast(picture):
     return ops.concatenate([picture, contrast], axis=-1)
 
 
-def guess_colours(picture):
+def guess_colours(picture) -> tf.Tensor:
     """Guess the colours of ink and background, (n, 6), of pictures (n, h, w, 3).
 
     The ink is the mean of all pixels, weighted by their contrast; the background is the mean of the first row.
@@ -88,7 +88,7 @@ def guess_colours(picture):
     return ops.concatenate([ink, ops.mean(picture[:, 0], axis=1)], axis=-1)
 
 
-def nearest_colours(colours):
+def nearest_colours(colours) -> tf.Tensor:
     """Return for colours (n, 6) of ink and background, in [-1, 1], the nearest ones in PALETTE, a tensor (n, 6).
 
     The ink's is the nearest of those that the background does not have.
@@ -100,7 +100,7 @@ def nearest_colours(colours):
     return tf.concat([tf.gather(PALETTE, before), tf.gather(PALETTE, behind)], axis=1)
 
 
-def stroke_widths(gray):
+def stroke_widths(gray) -> tf.Tensor:
     """Return the mean width of the strokes, in pixels (n,), of digits `gray` (n, h, w) in [0, 1].
 
     A stroke of length l and width w has the area w l and the outline 2 l; the area is the sum of all pixels, the
@@ -112,7 +112,7 @@ def stroke_widths(gray):
     return 2 * ops.sum(gray, axis=(1, 2)) / ops.maximum(outline, 1e-6)
 
 
-def shears(gray):
+def shears(gray) -> tf.Tensor:
     """Return how far digits `gray` (n, h, w) in [0, 1] lean to the right per pixel of height, (n,), 0 for upright.
 
     It is minus the quotient of the second central moments of x and y together and of y, which points downwards;
@@ -125,7 +125,7 @@ def shears(gray):
     return -ops.sum(gray * x * y, axis=(1, 2)) / ops.maximum(ops.sum(gray * y * y, axis=(1, 2)), 1e-6)
 
 
-def measure_shapes(gray):
+def measure_shapes(gray) -> tf.Tensor:
     """Return the logarithm of the stroke width and the shear, (n, 2), of digits `gray` (n, h, w, 1) in [0, 1].
 
     Both deviate about equally among real digits: by 0.25 and 0.28 at 28 x 28 pixels, by 0.17 and 0.28 at 14 x 14.
@@ -134,14 +134,14 @@ def measure_shapes(gray):
     return ops.stack([ops.log(ops.maximum(stroke_widths(gray), 0.1)), shears(gray)], axis=1)
 
 
-def shape_cuts(images):
+def shape_cuts(images) -> np.ndarray:
     """Return the PERCENTILES of the stroke widths and of the shears of uint8 digits (n, 28, 28), (2, 2)."""
     return np.stack([
         np.percentile(np.concatenate([measure(block / np.float32(255)) for block in blocks(images)]), PERCENTILES)
         for measure in (stroke_widths, shears)])
 
 
-def shape_classes(gray, cuts):
+def shape_classes(gray, cuts) -> tuple:
     """Return the positions in THICKNESSES and in SLANTS, int32 (n,) each, of digits `gray` (n, 28, 28) in [0, 1].
 
     `cuts` is what `shape_cuts` returned for the training images.
@@ -150,7 +150,7 @@ def shape_classes(gray, cuts):
                  for measure, cut in zip((stroke_widths, shears), cuts, strict=True))
 
 
-def read_pictures(images):
+def read_pictures(images) -> tuple:
     """Find what is painted in pictures (n, 28, 28, 3) in [-1, 1].
 
     The background is the named colour nearest to the median of the outermost pixels; the ink is the other named

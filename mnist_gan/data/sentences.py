@@ -66,7 +66,7 @@ PHRASINGS = {
 PHRASINGS_PER_DESCRIPTION = 6  # in the table of all sentences; a third of them Persian
 
 
-def normalize(sentence):
+def normalize(sentence) -> list:
     """Return the words of a sentence as a list: lower case, no punctuation, one form of every letter and numeral."""
     text = unicodedata.normalize("NFKC", sentence).casefold().translate({0x64A: "ی", 0x643: "ک", 0x200C: " "})
     if not text.isascii():
@@ -93,7 +93,7 @@ MEANINGS["digit"].update({str(digit): digit for digit in range(10)})
 BEFORE_A_BACKGROUND = ("on", "over", "against", "روی", "بر", "زمینه")
 
 
-def read(sentence):
+def read(sentence) -> tuple:
     """Return the description, five whole numbers, of what a sentence in English or Persian says.
 
     Raises InputError if the sentence is no text, empty or too long, has unknown words, names no digit, or contradicts
@@ -144,12 +144,12 @@ def read(sentence):
 
 
 @functools.cache
-def optional_pieces(phrasing):
+def optional_pieces(phrasing) -> list:
     """Return the pieces in brackets of a phrasing, each with the attribute that it says."""
     return [(piece, re.search(r"\{(\w+)\}", piece)[1]) for piece in re.findall(r"\[[^]]*\]", phrasing)]
 
 
-def describe(description, random=None, language="English"):
+def describe(description, random=None, language="English") -> str:
     """Return a sentence in `language` that says a description, five whole numbers.
 
     The numpy generator `random` chooses phrasing and synonyms; None gives the plainest ones.
@@ -172,12 +172,12 @@ def describe(description, random=None, language="English"):
 
 
 @functools.cache
-def numbers_of(text):
+def numbers_of(text) -> tuple:
     """Return the numbers of the words in a text without spaces, a tuple; all words must be known."""
     return tuple(VOCABULARY[word] for word in normalize(text))
 
 
-def to_tokens(sentences):
+def to_tokens(sentences) -> np.ndarray:
     """Return the words of sentences as numbers, int32 (n, LONGEST), filled up with 0; all words must be known."""
     tokens = np.zeros((len(sentences), LONGEST), np.int32)
     for row, sentence in zip(tokens, sentences, strict=True):
@@ -187,7 +187,7 @@ def to_tokens(sentences):
 
 
 @functools.cache
-def sentence_table(seed):
+def sentence_table(seed) -> np.ndarray:
     """Return PHRASINGS_PER_DESCRIPTION sentences for every description as tokens, int32 (n, LONGEST).
 
     The rows are in the order of the descriptions, those with UNSAID last in their attribute, and then of the

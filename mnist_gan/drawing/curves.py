@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from mnist_gan.files import atomic_write
 
 
-def write_history(path, columns, history, epochs):
+def write_history(path, columns, history, epochs) -> None:
     """Write the history (batches, len(columns)) of `epochs` epochs as CSV, one row per batch; `columns` are names."""
     batches = len(history) // epochs
     number = np.arange(len(history))
@@ -18,7 +18,7 @@ def write_history(path, columns, history, epochs):
         header=",".join(("epoch", "batch", *columns)), comments=""))
 
 
-def draw_curves(epochs, curves, ylabel, title, reference, reference_label):
+def draw_curves(epochs, curves, ylabel, title, reference, reference_label) -> Figure:
     """Draw columns of the history of `epochs` epochs: every batch thin, the mean of every epoch bold.
 
     `curves` maps the label of a curve to (column (batches,), color); `reference` is a level to mark.
@@ -38,7 +38,7 @@ def draw_curves(epochs, curves, ylabel, title, reference, reference_label):
     return figure
 
 
-def draw_losses(epochs, d_loss, g_loss, title="Losses of generator and discriminator"):
+def draw_losses(epochs, d_loss, g_loss, title="Losses of generator and discriminator") -> Figure:
     """Draw the losses of discriminator and generator, (batches,) each in nats, over `epochs` epochs."""
     figure = draw_curves(
         epochs, {"generator (the combined model's loss)": (g_loss, "tab:orange"),
@@ -47,4 +47,17 @@ def draw_losses(epochs, d_loss, g_loss, title="Losses of generator and discrimin
         "ln 2 = 0.693: either loss if the discriminator answered 1/2 to everything")
     # The first batches, whose losses are several times as high, would squeeze all the rest.
     figure.axes[0].set_ylim(0, 1.2 * np.stack([d_loss, g_loss], 1).reshape(epochs, -1, 2).mean(1).max())
+    return figure
+
+
+def draw_discriminator_output(epochs, on_real, on_generated, undecided) -> Figure:
+    """Draw the discriminator's mean probability on real and on generated images, (batches,) each, over `epochs` epochs.
+
+    `undecided` is its best answer to images that are equally frequent among both.
+    """
+    figure = draw_curves(
+        epochs, {"real images": (on_real, "tab:green"), "generated images": (on_generated, "tab:red")},
+        "mean probability of being real", "What the discriminator says, in its own updates", undecided,
+        f"{undecided:.3g}: the best answer to images that could as well be real as generated")
+    figure.axes[0].set_ylim(0, 1)
     return figure

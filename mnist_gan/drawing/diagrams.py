@@ -5,7 +5,7 @@ from keras import layers, tree
 from matplotlib.figure import Figure
 
 
-def describe_layer(layer):
+def describe_layer(layer) -> str:
     """Return the kind of a layer with the number that matters most about it, such as "Dense 512"."""
     kind = type(layer).__name__
     details = {"InputLayer": lambda: layer.name, "Dense": lambda: layer.units, "Dropout": lambda: layer.rate,
@@ -20,7 +20,7 @@ def describe_layer(layer):
     return text if activation == "linear" else f"{text}, {activation}"
 
 
-def draw_network(network):
+def draw_network(network) -> Figure:
     """Draw a network of two inputs: their branches, the product with the label's embedding, the stack after it.
 
     Its first Multiply layer is the product, and the layers of the label's branch have names that start with "label".
@@ -50,7 +50,7 @@ def draw_network(network):
     return figure
 
 
-def chains(network):
+def chains(network) -> list:
     """Return the steps of a functional `network` in their order as (chain of operations, numbers of earlier steps).
 
     An operation belongs to the chain of the one before it where nothing else leaves that one or enters this one.
@@ -71,7 +71,7 @@ def chains(network):
     return steps
 
 
-def draw_graph(network):
+def draw_graph(network) -> Figure:
     """Draw any functional network of Keras layers and operations, from its inputs at the top downwards.
 
     A box holds steps that follow one another; it names the shape of their result for one example and their parameters.
@@ -102,7 +102,7 @@ def draw_graph(network):
     axes.axis("off")
     where = {number: ((column + 0.5) * width / len(numbers), row)
              for row, numbers in enumerate(columns) for column, number in enumerate(numbers)}
-    for number, (chain, before) in enumerate(steps):
+    for number, (_, before) in enumerate(steps):
         x, row = where[number]
         lines = texts[number].count("\n") + 1
         axes.text(x, tops[row] + heights[row] / 2, texts[number], ha="center", va="center", fontsize=9, zorder=3,

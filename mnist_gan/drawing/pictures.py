@@ -1,5 +1,7 @@
 """Images as pictures: grids, one per epoch, and the GIF of them."""
 
+from pathlib import Path
+
 import imageio.v3 as iio
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,12 +10,12 @@ from mnist_gan.errors import InputError
 from mnist_gan.files import atomic_write
 
 
-def save_figure(path, figure):
+def save_figure(path, figure) -> None:
     """Write a matplotlib figure as a whole PNG."""
     atomic_write(path, figure.savefig)
 
 
-def tile_images(images, columns):
+def tile_images(images, columns) -> np.ndarray:
     """Lay images (rows * columns, height, width, channels) out row by row in one picture.
 
     Returns (rows * height, columns * width) for one channel, (rows * height, columns * width, channels) for more.
@@ -24,7 +26,7 @@ def tile_images(images, columns):
     return picture[..., 0] if channels == 1 else picture
 
 
-def draw_grid(images, columns, title=None):
+def draw_grid(images, columns, title=None) -> Figure:
     """Draw images (rows * len(columns), height, width, 1 or 3) in [-1, 1], row by row, with the labels `columns` above.
 
     Every image pixel takes exactly 2 x 2 pixels of the figure.
@@ -47,12 +49,12 @@ def draw_grid(images, columns, title=None):
     return figure
 
 
-def grid_path(outputs, epoch):
+def grid_path(outputs, epoch) -> Path:
     """Return the path of the grid of `epoch`, which counts from 1."""
     return outputs / f"epoch_{epoch:03d}.png"
 
 
-def read_grids(outputs, epochs, mode="L", first=1):
+def read_grids(outputs, epochs, mode="L", first=1) -> list:
     """Read the grids of epochs `first` to `epochs` as uint8 (height, width) in gray, (height, width, 3) for mode "RGB".
 
     Raises InputError if one is missing or damaged, or if they are not of one size.
@@ -69,14 +71,14 @@ def read_grids(outputs, epochs, mode="L", first=1):
     return grids
 
 
-def remove_later_grids(outputs, epochs):
+def remove_later_grids(outputs, epochs) -> None:
     """Remove the grids of epochs after `epochs`, which an earlier, longer run left in this folder."""
     for grid in outputs.glob("epoch_[0-9][0-9][0-9].png"):
         if grid.name > grid_path(outputs, epochs).name:
             grid.unlink()
 
 
-def write_gif(path, grids):
+def write_gif(path, grids) -> None:
     """Write the `grids` as a looping GIF, 0.3 s each and 2.5 s for the last, in 16 levels to keep it small."""
     frames = np.stack(grids) // 16 * 17
     durations = [300] * (len(frames) - 1) + [2500] if len(frames) > 1 else 2500  # Pillow wants no list for one frame

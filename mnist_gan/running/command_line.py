@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
@@ -15,7 +16,7 @@ from mnist_gan.errors import InputError
 from mnist_gan.running.distribution import run_distributed
 
 
-def checked(kind, accept, requirement):
+def checked(kind, accept, requirement) -> Callable:
     """Return an argparse type: text to `kind` (int or float) if `accept` holds for it; `requirement` says when."""
     def parse(text):
         with contextlib.suppress(ValueError):
@@ -25,7 +26,7 @@ def checked(kind, accept, requirement):
     return parse
 
 
-def whole_number(low, high):
+def whole_number(low, high) -> Callable:
     """Return an argparse type for whole numbers from `low` to `high`."""
     return checked(int, lambda value: low <= value <= high, f"a whole number from {low} to {high}")
 
@@ -37,7 +38,7 @@ positive_number = checked(float, lambda value: 1e-30 <= value <= 1e30, "a number
 path_name = checked(str, bool, "a path")
 
 
-def fraction_below(limit):
+def fraction_below(limit) -> Callable:
     """Return an argparse type for numbers in [0, limit)."""
     return checked(float, lambda value: 0 <= value < limit, f"at least 0 and below {limit}")
 
@@ -56,11 +57,11 @@ class Parser(argparse.ArgumentParser):
         super().__init__(Path(script).name, description=description, allow_abbrev=False,
                          formatter_class=argparse.ArgumentDefaultsHelpFormatter)
 
-    def error(self, message):
+    def error(self, message) -> None:
         """Print `message` as one line and exit with status 2."""
         self.exit(2, f"{self.prog}: error: {one_line(message)} (see --help)\n")
 
-    def add_renamed(self, **options):
+    def add_renamed(self, **options) -> None:
         """Refuse old options with their new names, `options`, as in `old_name="--new-name"`."""
         for old, new in options.items():
             self.add_argument(f"--{old.replace('_', '-')}", nargs="?", action=Renamed, const=new,

@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import zlib
+from collections.abc import Callable
 
 import tensorflow as tf
 from keras import layers
@@ -20,7 +21,7 @@ from mnist_gan.errors import InputError
 TF_CONFIG_EXAMPLE = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
 
 
-def check_cluster(text):
+def check_cluster(text) -> int:
     """Return the number of workers in `text`, TF_CONFIG; raise InputError if it is wrong or the port is taken."""
     try:
         config = json.loads(text)
@@ -44,14 +45,14 @@ def check_cluster(text):
     return len(workers)
 
 
-def require_equal_shares(batch_size, devices):
+def require_equal_shares(batch_size, devices) -> None:
     """Raise InputError unless `devices` can share a batch equally in pairs: its halves are compared."""
     if devices > 1 and batch_size % (2 * devices):
         raise InputError(f"--batch-size {batch_size}: {devices} devices cannot share it equally in pairs; "
                          f"give a multiple of {2 * devices}")
 
 
-def choose_strategy(settings):
+def choose_strategy(settings) -> tf.distribute.Strategy | None:
     """Return the tf.distribute strategy for what there is: a cluster, several GPUs, or one device (None).
 
     With `settings.slurm`, Slurm describes the cluster, otherwise TF_CONFIG. Must be called before TensorFlow computes
@@ -90,7 +91,7 @@ def choose_strategy(settings):
     return strategy
 
 
-def run_distributed(train, settings):
+def run_distributed(train, settings) -> None:
     """Call `train(settings)` on every device there is, each with an equal share of every batch.
 
     Raises what `choose_strategy` does, and ChildProcessError, an OSError, when another worker has ended before.
@@ -104,13 +105,13 @@ def run_distributed(train, settings):
         raise ChildProcessError("another worker has ended or cannot be reached; start all workers again") from error
 
 
-def is_chief():
+def is_chief() -> bool:
     """Return whether this process writes the files: the only one, or the first of a cluster."""
     resolver = tf.distribute.get_strategy().cluster_resolver
     return resolver is None or resolver.task_id in (None, 0)
 
 
-def require_agreement(record, checkpoint=None):
+def require_agreement(record, checkpoint=None) -> None:
     """Raise InputError if the workers of a cluster have been given other settings or data than this one.
 
     `record` is what `record_settings` returns; where files go may differ. `checkpoint` is the file that the training
@@ -131,17 +132,17 @@ def require_agreement(record, checkpoint=None):
     others = set(strategy.experimental_local_results(gather())[0].numpy().tolist())
     if others != {mine}:
         with contextlib.suppress(tf.errors.OpError):
-            gather()  # whoever left now could keep the others from the answer
+            gather()  # a worker that left now could keep the others from the answer
         raise InputError("the workers have different settings, data or checkpoints; give all of them the same options "
                          "and, to --resume, copies of the same output folder")
 
 
-def replicas():
+def replicas() -> int:
     """Return on how many devices the training runs, each with an equal share of every batch."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def share(batch):
+def share(batch) -> tf.Tensor:
     """Return this device's share, (n / replicas, ...), of the entries of `batch` (n, ...)."""
     if replicas() == 1:
         return batch
@@ -150,7 +151,7 @@ def share(batch):
     return tf.ensure_shape(batch[start:start + size], (size, *batch.shape[1:]))
 
 
-def share_pairs(batch):
+def share_pairs(batch) -> tf.Tensor:
     """Return the same share of both halves of `batch`: entries half a batch apart stay half a share apart."""
     if replicas() == 1:
         return batch
@@ -167,7 +168,7 @@ def minimize(objective, tape, variables, optimizer) -> None:
     optimizer.apply(gradients, variables)
 
 
-def normal_numbers(jit_compile):
+def normal_numbers(jit_compile) -> Callable:
     """Return `tf.random.stateless_normal` as it draws within a step that `compile_step` compiles with `jit_compile`.
 
     XLA makes other normal numbers of the same random bits. Where one device would draw them with XLA, several devices
@@ -182,7 +183,7 @@ def normal_numbers(jit_compile):
     return draw
 
 
-def compile_step(step, jit_compile):
+def compile_step(step, jit_compile) -> Callable:
     """Compile `step`, a function of tensors that returns means over its device's share, for all devices.
 
     The compiled function returns the means over the whole batch. With several devices, XLA is not used, which cannot
@@ -198,7 +199,7 @@ def compile_step(step, jit_compile):
     return distributed_step
 
 
-def synchronize(*networks):
+def synchronize(*networks) -> None:
     """Let BatchNormalization of `networks` see the whole batch and not one device's share."""
     for layer in (layer for network in networks for layer in network.layers):
         if isinstance(layer, layers.BatchNormalization):

@@ -4,6 +4,7 @@ import contextlib
 import math
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -26,7 +27,7 @@ def batches_per_epoch(settings) -> int:
     return math.ceil(settings.train_size / settings.batch_size)
 
 
-def shuffled_batches(settings, epoch):
+def shuffled_batches(settings, epoch) -> Iterator[tuple]:
     """Yield (step, indices) for one shuffled pass over the training images; `epoch` counts from 0.
 
     `step`, an int32 tensor, counts the batches since the run began; `indices` are int32 (batch_size,). Where the last
@@ -40,7 +41,7 @@ def shuffled_batches(settings, epoch):
 
 
 @contextlib.contextmanager
-def open_run(settings, images, labels, columns, first_grid=1, mode="L"):
+def open_run(settings, images, labels, columns, first_grid=1, mode="L") -> Iterator["Run"]:
     """Yield the `Run` that `settings` describe, and keep other runs out of its folders until the context ends.
 
     `images` uint8 (n, 28, 28) and `labels` (n,) are its training data, `columns` name the columns of its history. Its
@@ -88,13 +89,13 @@ class Run:
         print(f"Continuing after epoch {self.epoch} of {self.settings.epochs}.")
         return True
 
-    def epochs(self):
+    def epochs(self) -> Iterator[int]:
         """Yield the number, from 0, of every epoch that is still to be trained; `finish_epoch` must end each."""
         while self.epoch < self.settings.epochs:
             self.started, self.rows = time.perf_counter(), []
             yield self.epoch
 
-    def batches(self, title):
+    def batches(self, title) -> Iterator[tuple]:
         """Yield the `shuffled_batches` of the present epoch; on a terminal, show its `title` and a progress bar."""
         self.title = title
         if sys.stdout.isatty():
@@ -102,7 +103,7 @@ class Run:
             self.bar = keras.utils.Progbar(batches_per_epoch(self.settings))
         yield from shuffled_batches(self.settings, self.epoch)
 
-    def log(self, values):
+    def log(self, values) -> None:
         """Add `values`, float32 (columns,), to the history; raise FloatingPointError if one of them is not finite."""
         self.rows.append(np.asarray(values))
         if not np.isfinite(self.rows[-1]).all():
@@ -111,11 +112,11 @@ class Run:
         if self.bar:
             self.bar.update(len(self.rows), list(self.progress(self.rows[-1])))
 
-    def progress(self, values):
+    def progress(self, values) -> Iterator[tuple]:
         """Yield (name, value) for those of `values` (columns,) that are shown while the training goes on."""
         return ((name, value) for name, value in zip(self.columns, values, strict=True) if name in PROGRESS_COLUMNS)
 
-    def finish_epoch(self, variables, figure):
+    def finish_epoch(self, variables, figure) -> None:
         """Count the present epoch as finished: save its grid `figure`, the history and a checkpoint of `variables`.
 
         Raises FloatingPointError if a variable is not finite, before anything is saved.
@@ -129,7 +130,7 @@ class Run:
             print(f"{self.title}: {losses}{took:.1f} s, "
                   f"{readable_time(took * (self.settings.epochs - self.epoch))} left", flush=True)
 
-    def save(self, values, figure):
+    def save(self, values, figure) -> None:
         """Save the grid `figure`, the history and a checkpoint of `values`, arrays, after `epoch` finished epochs."""
         self.seconds += time.perf_counter() - self.started
         if not is_chief():
@@ -140,11 +141,11 @@ class Run:
         # Last, so that whatever a checkpoint counts as finished is already on the disk.
         save_checkpoint(self.checkpoint, self.record, self.epoch, self.seconds, self.history, values)
 
-    def read_grids(self):
+    def read_grids(self) -> list:
         """Return the grids of the finished epochs; raise InputError if one is missing or damaged."""
         return read_grids(self.outputs, self.epoch, self.mode, self.first_grid)
 
-    def write_gif_and_settings(self, gif):
+    def write_gif_and_settings(self, gif) -> None:
         """Write the GIF of all grids as `gif`, and settings.json; remove the grids of an earlier, longer run."""
         remove_later_grids(self.outputs, self.epoch)
         write_gif(self.outputs / gif, self.read_grids())

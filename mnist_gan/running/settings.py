@@ -1,4 +1,4 @@
-"""The settings of a run: what it is asked to do, shown at its start and kept beside its results."""
+"""The settings of a run, printed at its start and recorded beside its results."""
 
 import importlib.metadata
 import platform
