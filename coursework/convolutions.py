@@ -1,20 +1,20 @@
-"""Transposed convolutions and PixelShuffle: what they compute and cost, and a DCGAN beside the Dense networks."""
+"""Transposed convolutions: what they compute, and a DCGAN of them beside the Dense networks."""
 
-import time
+import functools
 
 import keras
 import numpy as np
 import tensorflow as tf
-from cgan_mnist import build_networks, build_training
-from coursework.runs import FIGURES, draw_variants, short_settings, summarize, train_and_score
-from keras import layers, ops
+from cgan_mnist import build_networks
+from coursework.figures import METRICS, draw_variants
+from coursework.short_trainings import build, short_settings, train_and_score
+from coursework.timing import time_in_turns
+from keras import layers
 from matplotlib.figure import Figure
 from mnist_gan.data.mnist import DIGITS, PIXELS, SIDE, scale_images
-from mnist_gan.networks import multiply_adds
-from mnist_gan.metrics.attributes import checkerboard_energy
-from mnist_gan.data.painting import enlarge, halve
+from mnist_gan.data.painting import enlarge
 from mnist_gan.drawing.pictures import tile_images
-from stackgan_mnist import upsample
+from mnist_gan.networks import multiply_adds
 
 
 def convolution_matrix(kernel, side, stride=1, padding="VALID"):
@@ -36,7 +36,7 @@ def distance_from_images(images, restored):
     return float(np.linalg.norm(images - scale * restored) / np.linalg.norm(images))
 
 
-def transposed_convolution(options, part):
+def transposed_convolution(context):
     """What a transposed convolution computes: the transpose of a convolution's matrix, which is not its inverse."""
     # The case that Dumoulin & Visin 2016 write out: 3 x 3 pixels of a 4 x 4 image into each of 2 x 2.
     kernel = np.arange(1, 10, dtype=np.float32).reshape(3, 3)
@@ -45,7 +45,7 @@ def transposed_convolution(options, part):
     small = transpose_convolution(y, kernel, 4)
     # On digits: the smallest blur, at every second pixel, as encoders and discriminators halve their images.
     blur = np.outer((1, 2, 1), (1, 2, 1)).astype(np.float32) / 16
-    images = scale_images(options.data[2][:1000]).numpy() / 2 + 0.5
+    images = scale_images(context.x_test[:1000]).numpy() / 2 + 0.5
     halved = tf.nn.conv2d(images, blur[:, :, np.newaxis, np.newaxis], 2, "SAME").numpy()
     back = transpose_convolution(halved, blur, SIDE, 2, "SAME")
     digits_matrix = convolution_matrix(blur, SIDE, 2, "SAME")
@@ -99,158 +99,6 @@ def draw_transposed_convolution(matrix, overlaps, images, halved, back, best):
     return figure
 
 
-# ---------------------------------------------------------------------------------------- PixelShuffle
-
-
-def to_transposed_kernel(kernel, factor):
-    """Return the kernel of the transposed convolution that equals a convolution followed by PixelShuffle.
-
-    `kernel` (k, k, inputs, factor² channels), k odd, is that of a convolution of stride 1 with "same" padding; the
-    returned one (k factor, k factor, channels, inputs) has the stride `factor`: the pixel (a, b) of each block has its
-    own kernel, and these interleave, mirrored (Shi et al. 2016, https://arxiv.org/abs/1609.07009).
-    """
-    k, _, inputs, outputs = kernel.shape
-    blocks = kernel[::-1, ::-1].reshape(k, k, inputs, factor, factor, outputs // factor**2)
-    return blocks.transpose(0, 3, 1, 4, 5, 2).reshape(k * factor, k * factor, outputs // factor**2, inputs)
-
-
-def upsampler(name):
-    """Return a network (n, 14, 14, 32) to (n, 28, 28, 16), the last upsampling of Stage II, in the way `name`."""
-    given = keras.Input((SIDE // 2, SIDE // 2, 32))
-    if name.startswith("transposed"):
-        kernel = int(name.split()[1])
-        return keras.Model(given, layers.Conv2DTranspose(16, kernel, strides=2, padding="same")(given))
-    if name == "PixelShuffle":
-        return keras.Model(given, ops.depth_to_space(layers.Conv2D(64, 3, padding="same")(given), 2))
-    return keras.Model(given, upsample(given, 16, {"PixelShuffle, ICNR": "pixelshuffle"}.get(name, name)))
-
-
-UPSAMPLERS = ("transposed 3 × 3", "transposed 4 × 4", "transposed 5 × 5", "nearest", "PixelShuffle",
-              "PixelShuffle, ICNR")
-
-
-def time_in_turns(functions, repeats):
-    """Return the median seconds of each of `functions`, called in turns, so that other load meets all alike."""
-    seconds = []
-    for _ in range(repeats + 1):
-        seconds.append([])
-        for function in functions:
-            started = time.perf_counter()
-            function()
-            seconds[-1].append(time.perf_counter() - started)
-    return np.median(seconds[1:], axis=0).tolist()
-
-
-def check_equalities(seed):
-    """Return the largest differences between networks that ought to be equal, relative to their largest output."""
-    keras.utils.set_random_seed(seed)
-    x = tf.random.normal((4, 7, 7, 8))
-    convolution = layers.Conv2D(4 * 5, 3, padding="same", use_bias=False)
-    shuffled = ops.depth_to_space(convolution(x), 2).numpy()
-    kernel = to_transposed_kernel(convolution.kernel.numpy(), 2)
-    transposed = tf.nn.conv2d_transpose(x, kernel, shuffled.shape, 2, "SAME").numpy()
-    convolution.kernel.assign(np.tile(convolution.kernel.numpy()[..., :5], 4))  # ICNR
-    icnr = ops.depth_to_space(convolution(x), 2).numpy()
-    nearest = enlarge(convolution(x).numpy()[..., :5])
-    return {"transposed": float(np.abs(shuffled - transposed).max() / np.abs(shuffled).max()),
-            "icnr_and_nearest": float(np.abs(icnr - nearest).max() / np.abs(nearest).max()),
-            "transposed_kernel": kernel.shape[0]}
-
-
-def untrained_maps(name, images, seed):
-    """Return maps (n, 28, 28, 1) that an upsampler with its initial weights makes of rough images (n, 14, 14, 1).
-
-    A random layer turns these into the 32 channels that it works on; the maps are the first of its 16 channels.
-    """
-    keras.utils.set_random_seed(seed)
-    lift = layers.Dense(32, activation="leaky_relu")
-    return upsampler(name)(lift(images), training=False).numpy()[..., :1]
-
-
-def pixelshuffle(options, part):
-    """PixelShuffle: its indices, equality with a transposed convolution, checkerboards before training, cost."""
-    count = 20 if options.quick else 200
-    x_test = options.data[2]
-    images = scale_images(x_test[:count]).numpy()
-    rough = halve(images).numpy()
-    networks = {name: upsampler(name) for name in UPSAMPLERS}
-    x = tf.random.stateless_normal((64, SIDE // 2, SIDE // 2, 32), (0, 0))
-    compiled = [tf.function(network, autograph=False) for network in networks.values()]
-    times = part("time", lambda: time_in_turns([lambda f=f: f(x) for f in compiled], 5 if options.quick else 50))
-    cheapest = multiply_adds(networks["transposed 4 × 4"])
-    ways, maps = {}, {}
-    for (name, network), seconds in zip(networks.items(), times, strict=True):
-        drawn = [untrained_maps(name, rough, seed) for seed in range(3 if options.quick else 20)]
-        maps[name] = drawn[0]
-        ways[name] = {**summarize([{"checkerboard": float(checkerboard_energy(batch[..., 0]).mean())}
-                                   for batch in drawn]),
-                      "multiply_adds": multiply_adds(network), "weights": network.count_params(),
-                      "multiply_adds_ratio": multiply_adds(network) / cheapest,
-                      "time_ratio": seconds / times[UPSAMPLERS.index("transposed 4 × 4")]}
-    # Three layers of 3 x 3 kernels that work at 14 x 14 pixels and shuffle last, and at 28 x 28 pixels throughout.
-    low, high = (super_resolution(late) for late in (True, False))
-    batch = tf.random.stateless_normal((64, SIDE // 2, SIDE // 2, 1), (0, 0))
-    compiled = [tf.function(network, autograph=False) for network in (high, low)]
-    high_time, low_time = part("super-resolution", lambda: time_in_turns([lambda f=f: f(batch) for f in compiled],
-                                                                         2 if options.quick else 20))
-    results = {"equality": check_equalities(0), "ways": ways,
-               "checkerboard_of_digits": float(checkerboard_energy(images[..., 0] / 2 + 0.5).mean()),
-               "super_resolution": {"multiply_adds_ratio": multiply_adds(high) / multiply_adds(low),
-                                    "time_ratio": high_time / low_time}}
-    return results, draw_pixelshuffle(results, maps)
-
-
-def super_resolution(late, channels=32):
-    """Return a network (n, 14, 14, 1) to (n, 28, 28, 1) that enlarges at its end by PixelShuffle, or at its start."""
-    x = given = keras.Input((SIDE // 2, SIDE // 2, 1))
-    x = x if late else layers.UpSampling2D()(x)
-    x = layers.Conv2D(channels, 3, padding="same", activation="relu")(x)
-    x = layers.Conv2D(channels, 3, padding="same", activation="relu")(x)
-    x = layers.Conv2D(4 if late else 1, 3, padding="same")(x)
-    return keras.Model(given, ops.depth_to_space(x, 2) if late else x)
-
-
-def draw_pixelshuffle(results, maps):
-    """Draw where PixelShuffle puts 2 x 2 pixels of four channels, maps before training, checkerboards and costs."""
-    figure = Figure((14, 7.4), dpi=100, layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.1))
-    indices = np.arange(16).reshape(4, 2, 2).transpose(1, 2, 0)[np.newaxis]  # channel by channel
-    shuffled = ops.convert_to_numpy(ops.depth_to_space(tf.constant(indices), 2))[0, :, :, 0]
-    panels = above.subplots(1, 6, width_ratios=(1, 1, 1, 1, 0.25, 2.1))
-    panels[4].text(0.5, 0.5, "→", fontsize=40, ha="center", va="center")
-    panels[4].set_axis_off()
-    for axes, grid, title in [*((panels[channel], indices[0, :, :, channel], f"channel {channel}")
-                                for channel in range(4)), (panels[5], shuffled, "one channel, 4 × 4")]:
-        axes.imshow(grid // 4, cmap="Pastel1", vmin=0, vmax=8)
-        for (row, column), value in np.ndenumerate(grid):
-            axes.text(column, row, value, ha="center", va="center", fontsize=16)
-        axes.set_title(title, fontsize=13)
-        axes.set(xticks=[], yticks=[])
-    picture, energy, cost = below.subplots(1, 3, width_ratios=(2.2, 1, 1))
-    names = list(maps)
-    shown = np.concatenate([maps[name][:10] for name in names])
-    shown = shown / np.abs(shown).max((1, 2, 3), keepdims=True)
-    picture.imshow(tile_images(shown, 10), cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
-    picture.set_yticks((np.arange(len(names)) + 0.5) * SIDE, names, fontsize=11)
-    picture.set_xticks([])
-    picture.set_title("of test digits of 14 × 14 pixels,\nbefore any training", fontsize=13)
-    for row, name in enumerate(names):
-        way = results["ways"][name]
-        seeds = 100 * np.array(way["checkerboard"]["seeds"])
-        energy.plot(seeds, [row] * len(seeds), "o", color="tab:blue", alpha=0.4)
-        cost.plot(way["multiply_adds_ratio"], row, "s", color="tab:orange", label=None if row else "multiply-adds")
-        cost.plot(way["time_ratio"], row, "o", color="tab:green", label=None if row else "time")
-    energy.axvline(100 * results["checkerboard_of_digits"], color="black", linestyle="--", label="test digits")
-    energy.set_title(f"checkerboard energy (%),\n{len(seeds)} random starts", fontsize=13)
-    cost.set_title("cost, transposed 4 × 4 = 1", fontsize=13)
-    cost.set_xlim(left=0)
-    for axes in (energy, cost):
-        axes.set(yticks=range(len(names)), yticklabels=[], ylim=(len(names) - 0.5, -0.5))
-        axes.grid(alpha=0.4)
-        axes.legend(fontsize=10)
-    return figure
-
-
 # ---------------------------------------------------------------------------------------------- DCGAN
 
 
@@ -287,8 +135,8 @@ def build_dcgan_discriminator(dropout, channels=(20, 34)):
         x = layers.Conv2D(width, 4, strides=2, padding="same")(x)
         x = layers.LeakyReLU(negative_slope=0.2)(x)
         x = layers.Dropout(dropout)(x)
-    probability = layers.Dense(1, activation="sigmoid", name="probability")(layers.Flatten()(x))
-    return keras.Model([image, label], probability, name="discriminator")
+    logit = layers.Dense(1, name="logit")(layers.Flatten()(x))
+    return keras.Model([image, label], logit, name="discriminator")
 
 
 def build_dcgan(settings):
@@ -298,35 +146,35 @@ def build_dcgan(settings):
             build_dcgan_discriminator(settings.dropout))
 
 
-def without_xla(training, settings):
-    """Let a training's step run without XLA, which makes Dense layers faster and convolutions slower."""
-    training.train_batch = tf.function(training.train_batch.python_function, autograph=False)
+# XLA makes Dense layers faster and convolutions slower.
+DCGAN = {"networks": build_dcgan, "jit_compile": False}
 
 
-def dcgan(options, part):
+def time_dcgan(context):
+    """Return the milliseconds that a batch takes in both kinds of networks, and their ratio, a dictionary."""
+    settings = short_settings(context, 0)
+    indices, first = tf.range(settings.batch_size), tf.constant(0)
+    gans = build(context, settings), build(context, settings, **DCGAN)
+    dense, convolutional = time_in_turns([lambda gan=gan: gan.train_step(indices, first).numpy() for gan in gans],
+                                         3 if context.quick else 40)
+    return {"dense_milliseconds": 1000 * dense, "dcgan_milliseconds": 1000 * convolutional,
+            "ratio": convolutional / dense}
+
+
+def dcgan(context):
     """A small DCGAN beside the Dense networks, with as many multiply-adds: quality and time per batch."""
-    def time_batches():
-        steps = []
-        for networks in (build_networks, build_dcgan):
-            settings = short_settings(options, 0)
-            training = build_training(settings, *options.data[:2], jit_compile=not options.quick, networks=networks)
-            if networks is build_dcgan:
-                without_xla(training, settings)
-            rows = tf.range(settings.batch_size)
-            steps.append(lambda step=training.train_batch, rows=rows: step(rows, tf.constant(0)).numpy())
-        dense, convolutional = time_in_turns(steps, 3 if options.quick else 40)
-        return {"dense_milliseconds": 1000 * dense, "dcgan_milliseconds": 1000 * convolutional,
-                "ratio": convolutional / dense}
-    seconds = part("time", time_batches)
-    results, pictures = train_and_score(options, part, {
-        "default": None, "DCGAN": dict(networks=build_dcgan, change=without_xla)})
-    results = {{"default": "Dense (default)"}.get(name, name): figures for name, figures in results.items()}
-    pictures = {{"default": "Dense (default)"}.get(name, name): images for name, images in pictures.items()}
-    settings = short_settings(options, 0)
-    networks = {"Dense (default)": build_networks(settings), "DCGAN": build_dcgan(settings)}
-    sizes = {name: {"generator_multiply_adds": multiply_adds(parts[0]), "generator_weights": parts[0].count_params(),
-                    "discriminator_multiply_adds": multiply_adds(parts[-1]),
-                    "discriminator_weights": parts[-1].count_params()} for name, parts in networks.items()}
+    seconds = context.cached("time", functools.partial(time_dcgan, context))
+    results, pictures = train_and_score(context, {"default": None, "DCGAN": DCGAN})
+    names = {"default": "Dense (default)"}
+    results = {names.get(name, name): metrics for name, metrics in results.items()}
+    pictures = {names.get(name, name): images for name, images in pictures.items()}
+    settings, sizes = short_settings(context, 0), {}
+    for name, networks in (("Dense (default)", build_networks), ("DCGAN", build_dcgan)):
+        generator, _, discriminator = networks(settings)
+        sizes[name] = {"generator_multiply_adds": multiply_adds(generator),
+                       "generator_weights": generator.count_params(),
+                       "discriminator_multiply_adds": multiply_adds(discriminator),
+                       "discriminator_weights": discriminator.count_params()}
     figure = draw_variants(results, pictures, "Convolutions for Dense layers, with as many multiply-adds",
-                           {**FIGURES, "precision": ("precision", 1)})
+                           {**METRICS, "precision": ("precision", 1)})
     return {"time": seconds, "sizes": sizes, "variants": results}, figure

@@ -1,40 +1,54 @@
 """The Fréchet distance (FID): what it depends on, what it sees, and what it does not."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
 from cgan_mnist import generate_images, load_generator
-from coursework.runs import RECIPES, decode, draw_variants, encode, cached_training, real_images, score_images, summarize
-from coursework.training import COMMITTED
+from coursework.context import COMMITTED
+from coursework.figures import SHOWN_DIGITS, draw_variants, images_to_text, text_to_images
+from coursework.short_trainings import RECIPES, cached_training, score_images, summarize
 from matplotlib.figure import Figure
-from mnist_gan.metrics.classifiers import build_classifier, classify, cosine_adam, cross_entropy
-from mnist_gan.metrics.distances import frechet_distance, nearest, precision_recall
 from mnist_gan.data.mnist import DIGITS, PIXELS, scale_images
 from mnist_gan.drawing.pictures import tile_images
+from mnist_gan.metrics.classifiers import build_classifier, classify, cosine_adam, cross_entropy
+from mnist_gan.metrics.distances import frechet_distance, nearest, precision_recall
 
 COPIES = "training images, copied"
-QUICK_SIZES, SIZES = (200, 300, 500), (500, 1000, 2000, 3000, 5000, 10000)
+SIZES, QUICK_SIZES = (500, 1000, 2000, 3000, 5000, 10000), (200, 300, 500)
 
 
 def draw_committed(count, seed):
     """Return images (count, 28, 28, 1) of the committed generator, as many of each digit, and their labels (count,)."""
     labels = np.arange(count) % DIGITS
-    return generate_images(load_generator(COMMITTED / "generator.keras"), labels, seed), labels
+    return generate_images(load_generator(COMMITTED / "cgan" / "generator.keras"), labels, seed), labels
 
 
-def fid_sample_size(options, part):
+def sample_real(context, seed):
+    """Return `samples` of the training images, float32 (n, 28, 28, 1) in [-1, 1], and their labels (n,)."""
+    chosen = np.random.default_rng((seed, 1)).permutation(len(context.x_train))[:context.samples]
+    return scale_images(context.x_train[chosen]).numpy(), context.y_train[chosen]
+
+
+# -------------------------------------------------------------------------------- number of images
+
+
+def measure_sizes(context, sizes, seed):
+    """Return the FIDs of `sizes` real and generated images against all test images, two lists by name."""
+    test_features = classify(context.classifier, scale_images(context.x_test).numpy())[0]
+    chosen = np.random.default_rng(seed).permutation(len(context.x_train))[:max(sizes)]
+    sets = {"real images": scale_images(context.x_train[chosen]).numpy(),
+            "generator": draw_committed(max(sizes), seed)[0]}
+    features = {name: classify(context.classifier, images)[0] for name, images in sets.items()}
+    return {name: [float(frechet_distance(values[:size], test_features)) for size in sizes]
+            for name, values in features.items()}
+
+
+def fid_sample_size(context):
     """FID against the number of images: its bias, its extrapolation along 1/N, and its range over seeds."""
-    sizes = QUICK_SIZES if options.quick else SIZES
-    classifier, x_train = real_images(options).classifier, options.data[0]
-
-    def curves(seed):
-        test_features = classify(classifier, scale_images(options.data[2]).numpy())[0]
-        rows = np.random.default_rng(seed).permutation(len(x_train))[:max(sizes)]
-        sets = {"real images": scale_images(x_train[rows]).numpy(), "generator": draw_committed(max(sizes), seed)[0]}
-        features = {name: classify(classifier, images)[0] for name, images in sets.items()}
-        return {name: [float(frechet_distance(values[:size], test_features)) for size in sizes]
-                for name, values in features.items()}
-    found = [part(f"seed {seed}", lambda seed=seed: curves(seed)) for seed in options.seeds]
+    sizes = QUICK_SIZES if context.quick else SIZES
+    found = context.cached_for_seeds("all sizes", functools.partial(measure_sizes, context, sizes))
     inverse, results = 1 / np.array(sizes), {}
     figure = Figure((12, 4.4), dpi=100, layout="constrained")
     plain, extrapolated = figure.subplots(1, 2)
@@ -46,7 +60,7 @@ def fid_sample_size(options, part):
             reach = np.array([0, inverse[0]])
             extrapolated.plot(1000 * reach, np.polyval(fit, reach), "--", color=color,
                               label=None if number else f"{name}, line through N ≥ {sizes[1]}")
-        results[name] = summarize([{**{f"{size}": value for size, value in zip(sizes, entry[name], strict=True)},
+        results[name] = summarize([{**{str(size): value for size, value in zip(sizes, entry[name], strict=True)},
                                     "extrapolated": float(fit[1])} for entry, fit in zip(found, fits, strict=True)])
     plain.set(title="The fewer images, the higher", xlabel="number of images N", ylabel="FID", xscale="log")
     extrapolated.set(title="A line in 1/N: where it meets 0 is the FID of infinitely many",
@@ -55,7 +69,10 @@ def fid_sample_size(options, part):
         axes.set_ylim(bottom=0)
         axes.legend(fontsize=10)
         axes.grid(alpha=0.3)
-    return {"images": results, "test_images": len(options.data[2])}, figure
+    return {"images": results, "test_images": len(context.x_test)}, figure
+
+
+# ------------------------------------------------------------------------------------- degradations
 
 
 def blur(images, width):
@@ -76,8 +93,8 @@ def degrade(images, labels, seed):
 
     def noisy(scale):
         return np.clip(images + scale * random.standard_normal(images.shape, np.float32), -1, 1)
-    kept = labels != 7
-    refilled = np.where(kept, np.arange(len(labels)), random.choice(np.flatnonzero(kept), len(labels)))
+    others = labels != 7
+    refilled = np.where(others, np.arange(len(labels)), random.choice(np.flatnonzero(others), len(labels)))
     few = np.resize(np.concatenate([np.flatnonzero(labels == digit)[:max(1, len(labels) // 1000)]
                                     for digit in range(DIGITS)]), len(labels))
     return {COPIES: (images, labels), "blur 2 × 2": (blur(images, 2), labels),
@@ -87,63 +104,85 @@ def degrade(images, labels, seed):
             f"{len(np.unique(few))} images repeated": (images[few], labels[few])}
 
 
-def sample_real(options, seed):
-    """Return `SAMPLES` of the training images, float32 (n, 28, 28, 1) in [-1, 1], and their labels (n,)."""
-    x_train, y_train, _, _ = options.data
-    rows = np.random.default_rng((seed, 1)).permutation(len(x_train))[:real_images(options).samples]
-    return scale_images(x_train[rows]).numpy(), y_train[rows]
-
-
-def memorized_share(options, images):
+def memorized_share(context, images):
     """Return the share of the first 300 of images (n, 28, 28, 1) that are copies of training images."""
-    pixels = scale_images(options.data[0]).numpy().reshape(-1, PIXELS)
+    pixels = scale_images(context.x_train).numpy().reshape(-1, PIXELS)
     # Distances come with rounding errors; the nearest pair of different images is farther apart than 0.1.
     return float((nearest(images[:300].reshape(-1, PIXELS), pixels)[0] < 0.1).mean())
 
 
-def fid_degradations(options, part):
-    """FID of real images after blur, noise, shifts, a missing digit and copies, beside the other figures."""
-    def measure(seed):
-        kinds = degrade(*sample_real(options, seed), seed)
-        kinds["committed generator"] = draw_committed(real_images(options).samples, seed)
-        found = {}
-        for name, (images, labels) in kinds.items():
-            shown = [np.flatnonzero(labels == digit)[number] if (labels == digit).sum() > number else 0
-                     for digit, number in [*((digit, 0) for digit in range(DIGITS)), *((4, n) for n in range(1, 5))]]
-            found[name] = {**score_images(options, images, labels), "copies": memorized_share(options, images),
-                           "images": encode(images[shown])}
-        return found
-    found = [part(f"seed {seed}", lambda seed=seed: measure(seed)) for seed in options.seeds]
+def choose_shown(labels):
+    """Return the positions in `labels` (n,) of images of SHOWN_DIGITS, each another one, 0 where there are too few."""
+    chosen = []
+    for number, digit in enumerate(SHOWN_DIGITS):
+        positions, before = np.flatnonzero(labels == digit), SHOWN_DIGITS[:number].count(digit)
+        chosen.append(positions[before] if before < len(positions) else 0)
+    return chosen
+
+
+def measure_degradations(context, seed):
+    """Return the metrics of degraded training images and of the committed generator, by name."""
+    kinds = degrade(*sample_real(context, seed), seed)
+    kinds["committed generator"] = draw_committed(context.samples, seed)
+    return {name: {**score_images(context, images, labels), "copies": memorized_share(context, images),
+                   "images": images_to_text(images[choose_shown(labels)])}
+            for name, (images, labels) in kinds.items()}
+
+
+def fid_degradations(context):
+    """FID of real images after blur, noise, shifts, a missing digit and copies, beside the other metrics."""
+    found = context.cached_for_seeds("all images", functools.partial(measure_degradations, context))
     results = {name: summarize([entry[name] for entry in found]) for name in found[0]}
     figure = draw_variants(results, {name: entry["images"] for name, entry in found[0].items()},
-                           "What FID sees beside the other figures (training images against test images)",
+                           "What FID sees beside the other metrics (training images against test images)",
                            {"fid": ("FID", 1), "label_accuracy": ("label accuracy (%)", 100),
                             "precision": ("precision", 1), "recall": ("recall", 1),
                             "copies": ("copies of training\nimages (%)", 100)})
     return {"variants": results}, figure
 
 
-def extractors(options):
+# ---------------------------------------------------------------------------------- other features
+
+
+def classifier_features(network):
+    """Return a function of images (n, 28, 28, 1) to the features (n, 128) of a classifier."""
+    return lambda images: classify(network, images)[0]
+
+
+def build_extractors(context):
     """Return feature networks, a dictionary from a name to a function of images (n, 28, 28, 1) to features (n, d)."""
-    x_train, y_train, _, _ = options.data
-    classifier = real_images(options).classifier
-    found = {"evaluate.py's": lambda images: classify(classifier, images)[0]}
-    few = x_train[:20000], y_train[:20000]
-    pixels = scale_images(few[0]).numpy()
+    extractors = {"evaluate.py's": classifier_features(context.classifier)}
+    pixels, digits = scale_images(context.x_train[:20000]).numpy(), context.y_train[:20000]
     for seed in (1, 2):
         keras.utils.set_random_seed(seed)
         network = build_classifier(f"seed_{seed}")
         network.compile(cosine_adam(2 * -(-len(pixels) // 128)), cross_entropy())
-        network.fit(pixels, few[1], 128, 1 if options.quick else 2, verbose=0)
-        found[f"seed {seed}, 2 epochs"] = lambda images, network=network: classify(network, images)[0]
+        network.fit(pixels, digits, 128, 1 if context.quick else 2, verbose=0)
+        extractors[f"seed {seed}, 2 epochs"] = classifier_features(network)
     for seed in (1, 2):
         keras.utils.set_random_seed(seed)
-        network = build_classifier(f"random_{seed}")
-        found[f"random weights {seed}"] = lambda images, network=network: classify(network, images)[0]
-    rows = pixels[:5000].reshape(-1, PIXELS)
-    _, axes = np.linalg.eigh(np.cov(rows, rowvar=False))
-    found["pixels, 64 axes"] = lambda images: images.reshape(-1, PIXELS) @ axes[:, -64:].astype(np.float32)
-    return found
+        extractors[f"random weights {seed}"] = classifier_features(build_classifier(f"random_{seed}"))
+    _, axes = np.linalg.eigh(np.cov(pixels[:5000].reshape(-1, PIXELS), rowvar=False))
+    extractors["pixels, 64 axes"] = lambda images: images.reshape(-1, PIXELS) @ axes[:, -64:].astype(np.float32)
+    return extractors
+
+
+def measure_networks(context):
+    """Return the distances from test images of all kinds of images, in the features of all kinds of networks."""
+    kinds = {name: images for name, (images, _) in degrade(*sample_real(context, 0), 0).items()}
+    kinds["committed generator"] = draw_committed(context.samples, 0)[0]
+    for recipe in RECIPES:
+        for seed in context.seeds:
+            generator = cached_training(context, seed, recipe)[0].ema_generator
+            kinds[f"{recipe} recipe, seed {seed}"] = generate_images(
+                generator, np.arange(context.samples) % DIGITS, seed)
+    x_test = scale_images(context.compared[0]).numpy()
+    distances = {}
+    for name, extract in build_extractors(context).items():
+        test_features = extract(x_test)
+        distances[name] = {kind: float(frechet_distance(extract(images), test_features))
+                           for kind, images in kinds.items()}
+    return distances
 
 
 def rank_correlation(a, b):
@@ -151,24 +190,9 @@ def rank_correlation(a, b):
     return float(np.corrcoef(np.argsort(np.argsort(a)), np.argsort(np.argsort(b)))[0, 1])
 
 
-def fid_networks(options, part):
+def fid_networks(context):
     """FID in other features: other seeds, random weights, raw pixels, and whether they rank the same images alike."""
-    def measure():
-        samples = real_images(options).samples
-        kinds = {name: images for name, (images, _) in degrade(*sample_real(options, 0), 0).items()}
-        kinds["committed generator"] = draw_committed(samples, 0)[0]
-        for recipe in RECIPES:
-            for seed in options.seeds:
-                generator = cached_training(options, seed, recipe).ema_generator
-                kinds[f"{recipe} recipe, seed {seed}"] = generate_images(generator, np.arange(samples) % DIGITS, seed)
-        x_test = scale_images(options.data[2][::max(1, len(options.data[2]) // samples)]).numpy()
-        distances = {}
-        for name, extract in extractors(options).items():
-            test_features = extract(x_test)
-            distances[name] = {kind: float(frechet_distance(extract(images), test_features))
-                               for kind, images in kinds.items()}
-        return distances
-    distances = part("distances", measure)
+    distances = context.cached("distances", functools.partial(measure_networks, context))
     own = next(iter(distances))
     kinds = sorted(distances[own], key=distances[own].get)
     trained = [kind for kind in kinds if "recipe" in kind or "generator" in kind]
@@ -178,6 +202,11 @@ def fid_networks(options, part):
                "generators": rank_correlation([distances[name][kind] for kind in trained],
                                               [distances[own][kind] for kind in trained])}
         for name, values in columns.items() if name != own}}
+    return results, draw_networks(kinds, columns)
+
+
+def draw_networks(kinds, columns):
+    """Draw the distances of `kinds` of images, and their ranks, in each network's features, a dictionary `columns`."""
     figure = Figure((12, 0.36 * len(kinds) + 1.6), dpi=100, layout="constrained")
     size, ranks = figure.subplots(1, 2, width_ratios=(1.1, 1))
     for number, (name, values) in enumerate(columns.items()):
@@ -193,7 +222,10 @@ def fid_networks(options, part):
         ranks.text(column, row, value, ha="center", va="center", fontsize=10)
     ranks.set(title="Rank, 1 is the best", yticks=[], xticks=range(len(columns)))
     ranks.set_xticklabels([name.replace(", ", ",\n").replace("weights", "\nweights") for name in columns], fontsize=9)
-    return results, figure
+    return figure
+
+
+# -------------------------------------------------------------------------------------- equal moments
 
 
 def mix(rows, seed):
@@ -212,54 +244,63 @@ def mix(rows, seed):
     return mean + basis() @ (basis().T @ (rows - mean))
 
 
-def fid_moments(options, part):
+def compare_sets(features, others):
+    """Return FID, precision and recall of `others` (n, d) against `features` (n, d), a dictionary."""
+    precision, recall = precision_recall(features, others)
+    return {"fid": float(frechet_distance(features, others)), "precision": float(precision), "recall": float(recall)}
+
+
+def measure_moments(context, images, seed):
+    """Return how far `images` (n, 28, 28, 1) are from mixtures with equal moments, in pixels and in features."""
+    def extract(images):
+        return classify(context.classifier, images)[0].astype(np.float64)
+
+    pixels, features = images.reshape(-1, PIXELS).astype(np.float64), extract(images)
+    mixed = mix(pixels, seed)
+    mixed_images = mixed.reshape(images.shape).astype(np.float32)
+    return {"pixels": compare_sets(pixels, mixed),
+            "features_of_mixed_images": compare_sets(features, extract(mixed_images)),
+            "features": compare_sets(features, mix(features, seed)),
+            "other_real_images": compare_sets(features, context.test_features[:len(images)].astype(np.float64)),
+            "images": images_to_text(mixed_images[:20])}
+
+
+MOMENTS = {"other_real_images": "real against other real images, in features",
+           "features": "features against mixed features",
+           "pixels": "images against mixed images, in pixels",
+           "features_of_mixed_images": "the same images, in features"}
+
+
+def fid_moments(context):
     """Two clearly different distributions with equal mean and covariance, between which FID sees no difference."""
-    count = 400 if options.quick else 2000
-    images = sample_real(options, 0)[0][:count]
-    classifier = real_images(options).classifier
-    test_features = real_images(options).test_features[:count]
+    images = sample_real(context, 0)[0][:400 if context.quick else 2000]
+    found = context.cached_for_seeds("mixtures", functools.partial(measure_moments, context, images))
+    results = {name: summarize([entry[name] for entry in found]) for name in MOMENTS}
+    return {"images": len(images), **results}, draw_moments(results, images, text_to_images(found[0]["images"]))
 
-    def measure(seed):
-        pixels = images.reshape(-1, PIXELS).astype(np.float64)
-        features = classify(classifier, images)[0].astype(np.float64)
-        mixed = mix(pixels, seed)
-        mixed_images = mixed.reshape(images.shape).astype(np.float32)
-        mixed_features = mix(features, seed)
-        others = test_features.astype(np.float64)
 
-        def compare(a, b):
-            precision, recall = precision_recall(a, b)
-            return {"fid": float(frechet_distance(a, b)), "precision": float(precision), "recall": float(recall)}
-        return {"pixels": compare(pixels, mixed), "features_of_mixed_images": compare(
-                    features, classify(classifier, mixed_images)[0].astype(np.float64)),
-                "features": compare(features, mixed_features), "other_real_images": compare(features, others),
-                "images": encode(mixed_images[:20])}
-    found = [part(f"seed {seed}", lambda seed=seed: measure(seed)) for seed in options.seeds]
-    names = {"other_real_images": "real against other real images, in features",
-             "features": "features against mixed features",
-             "pixels": "images against mixed images, in pixels",
-             "features_of_mixed_images": "the same images, in features"}
-    results = {name: summarize([entry[name] for entry in found]) for name in names}
+def draw_moments(results, images, mixed):
+    """Draw `images` (n, 28, 28, 1) and 20 `mixed` ones, and the numbers in `results` for each of MOMENTS."""
     figure = Figure((13, 4.6), dpi=100, layout="constrained")
     *pictures, distance, shares = figure.subplots(1, 4, width_ratios=(1, 1, 1.4, 1.1))
     for axes, shown, title in ((pictures[0], images[:20], "real images"),
-                               (pictures[1], decode(found[0]["images"]), "mixtures: equal mean\nand covariance")):
+                               (pictures[1], mixed, "mixtures: equal mean\nand covariance")):
         axes.imshow(tile_images(shown, 4), cmap="gray", vmin=-1, vmax=1)
         axes.set_title(title, fontsize=12)
         axes.set(xticks=[], yticks=[])
-    for row, name in enumerate(names):
+    for row, name in enumerate(MOMENTS):
         values = [abs(value) for value in results[name]["fid"]["seeds"]]
         distance.plot(np.maximum(values, 1e-12), [row] * len(values), "o", color="tab:blue", markersize=8)
         for kind, color in (("precision", "tab:green"), ("recall", "tab:purple")):
             values = results[name][kind]["seeds"]
             shares.plot(values, [row] * len(values), "o", color=color, alpha=0.6, markersize=8,
                         label=None if row else kind)
-    distance.set_yticks(range(len(names)), [name.replace(", ", ",\n").replace(" against ", "\nagainst ")
-                                            for name in names.values()], fontsize=10)
-    distance.set(title="Fréchet distance", xscale="log", ylim=(len(names) - 0.5, -0.5))
-    shares.set(title="precision and recall", xlim=(-0.03, 1), ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)),
-               yticklabels=[])
+    distance.set_yticks(range(len(MOMENTS)), [name.replace(", ", ",\n").replace(" against ", "\nagainst ")
+                                              for name in MOMENTS.values()], fontsize=10)
+    distance.set(title="Fréchet distance", xscale="log", ylim=(len(MOMENTS) - 0.5, -0.5))
+    shares.set(title="precision and recall", xlim=(-0.03, 1), ylim=(len(MOMENTS) - 0.5, -0.5),
+               yticks=range(len(MOMENTS)), yticklabels=[])
     shares.legend()
     for axes in (distance, shares):
         axes.grid(alpha=0.4)
-    return {"images": count, **results}, figure
+    return figure

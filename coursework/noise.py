@@ -1,10 +1,12 @@
 """What the noise of a generator is for, and what its length, distribution and scale change."""
 
+import functools
 import math
 
 import keras
 from cgan_mnist import build_networks, parse_arguments
-from coursework.runs import draw_variants, cached_training, score, summarize, train_and_score
+from coursework.figures import draw_variants
+from coursework.short_trainings import cached_training, score_generator, summarize, train_and_score
 from keras import ops
 
 
@@ -14,12 +16,15 @@ def with_noise(generator, transform):
     return keras.Model([noise, label], generator([transform(noise), label]), name="generator")
 
 
-def networks_with_noise(transform):
-    """Return a function like `build_networks` whose generators draw from `transform` of the noise."""
-    def build(settings):
-        generator, ema_generator, discriminator = build_networks(settings)
-        return with_noise(generator, transform), with_noise(ema_generator, transform), discriminator
-    return build
+def build_with_noise(settings, transform):
+    """Build networks as `build_networks` does, whose generators draw from `transform` of the noise."""
+    generator, ema_generator, discriminator = build_networks(settings)
+    return with_noise(generator, transform), with_noise(ema_generator, transform), discriminator
+
+
+def other_noise(transform):
+    """Return the keywords of `train` for generators that draw from `transform` of the noise."""
+    return {"networks": functools.partial(build_with_noise, transform=transform)}
 
 
 def probability_below(noise):
@@ -36,38 +41,40 @@ DISTRIBUTIONS = {
 }
 
 
-def noise_length(options, part):
-    """Noise of other lengths and none at all: variety, quality, obedience to the label."""
+def noise_length(context):
+    """Noise of other lengths and none at all: diversity, quality, whether digits are those asked for."""
     variants = {
         # Ones, because zeros would be multiplied into the label and erase it.
-        "no noise": dict(networks=networks_with_noise(ops.ones_like)),
-        **{f"length {length}": dict(arguments=["--latent-dim", str(length)]) for length in (1, 2, 8, 32, 200)}}
-    results, pictures = train_and_score(options, part, {"default": None, **variants})
+        "no noise": other_noise(ops.ones_like),
+        **{f"length {length}": {"arguments": ("--latent-dim", str(length))} for length in (1, 2, 8, 32, 200)}}
+    results, pictures = train_and_score(context, {"default": None, **variants})
     return {"variants": results}, draw_variants(
         results, pictures, f"The length of the noise (default: {parse_arguments([]).latent_dim})")
 
 
-def noise_distribution(options, part):
+def noise_distribution(context):
     """Uniform, binary and heavy-tailed noise in place of normal noise."""
-    variants = {name: dict(networks=networks_with_noise(transform)) for name, transform in DISTRIBUTIONS.items()}
-    results, pictures = train_and_score(options, part, {"default": None, **variants})
+    variants = {name: other_noise(transform) for name, transform in DISTRIBUTIONS.items()}
+    results, pictures = train_and_score(context, {"default": None, **variants})
     return {"variants": results}, draw_variants(results, pictures, "Distributions of the noise (default: normal)")
 
 
-def noise_scale(options, part):
+def noise_scale(context):
     """Noise of other scales, in training and only when drawing with the default's generator."""
     def scaled(scale):
-        return lambda noise: scale * noise
-    results, pictures = train_and_score(options, part, {"default": None, **{
-        f"× {scale}, trained": dict(networks=networks_with_noise(scaled(scale))) for scale in (0.1, 10)}})
+        return functools.partial(ops.multiply, scale)
+
+    results, pictures = train_and_score(context, {
+        "default": None, **{f"× {scale}, trained": other_noise(scaled(scale)) for scale in (0.1, 10)}})
     drawn = {f"× {scale}, when drawing": scale for scale in (0.1, 0.5, 0.75, 1.5, 2, 10)}
 
     def draw(seed):
-        generator = cached_training(options, seed).ema_generator
-        return {name: score(options, with_noise(generator, scaled(scale))) for name, scale in drawn.items()}
-    found = [part(f"when drawing, seed {seed}", lambda seed=seed: draw(seed)) for seed in options.seeds]
+        generator = cached_training(context, seed)[0].ema_generator
+        return {name: score_generator(context, with_noise(generator, scaled(scale))) for name, scale in drawn.items()}
+
+    found = context.cached_for_seeds("when drawing", draw)
     for name in drawn:
         results[name], pictures[name] = summarize([scores[name] for scores in found]), found[0][name]["images"]
-    for kept in (results, pictures):
-        kept["real images"] = kept.pop("real images")  # the last row
+    for rows in (results, pictures):
+        rows["real images"] = rows.pop("real images")  # the last row
     return {"variants": results}, draw_variants(results, pictures, "The scale of the noise (the default: × 1)")

@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from cgan_mnist import build_networks, parse_arguments
-from coursework import convolutions, fid, stackgan
+from coursework import convolutions, fid, pixelshuffle, stackgan
+from coursework.context import COMMITTED
 from helpers import bundled_arrays
 from keras import layers, ops
-from mnist_gan.metrics.distances import frechet_distance, precision_recall
 from mnist_gan.data.mnist import scale_images
-from mnist_gan.networks import multiply_adds
 from mnist_gan.data.painting import enlarge
+from mnist_gan.metrics.distances import frechet_distance, precision_recall
+from mnist_gan.networks import multiply_adds
+from stackgan_mnist import draw_embedded, embed, load_networks
 
 
 def test_a_convolutions_matrix_is_that_of_the_literature():
@@ -47,7 +49,7 @@ def test_a_convolution_and_pixelshuffle_equal_a_transposed_convolution(size, fac
     x = random.standard_normal((2, 5, 6, 3)).astype(np.float32)
     kernel = random.standard_normal((size, size, 3, 4 * factor**2)).astype(np.float32)
     shuffled = tf.nn.depth_to_space(tf.nn.conv2d(x, kernel, 1, "SAME"), factor)
-    transposed = convolutions.to_transposed_kernel(kernel, factor)
+    transposed = pixelshuffle.to_transposed_kernel(kernel, factor)
     assert transposed.shape == (size * factor, size * factor, 4, 3)
     np.testing.assert_allclose(shuffled, tf.nn.conv2d_transpose(x, transposed, shuffled.shape, factor, "SAME"),
                                atol=1e-4)
@@ -55,7 +57,7 @@ def test_a_convolution_and_pixelshuffle_equal_a_transposed_convolution(size, fac
 
 def test_upsamplers_have_the_checkerboard_of_their_start():
     rough = np.random.default_rng(0).standard_normal((3, 14, 14, 1)).astype(np.float32)
-    maps = {name: convolutions.untrained_maps(name, rough, 0) for name in convolutions.UPSAMPLERS}
+    maps = {name: pixelshuffle.untrained_maps(name, rough, 0) for name in pixelshuffle.UPSAMPLERS}
     assert all(drawn.shape == (3, 28, 28, 1) for drawn in maps.values())
     start = maps["PixelShuffle, ICNR"]
     np.testing.assert_allclose(start, enlarge(start[:, ::2, ::2]), atol=1e-6)
@@ -114,14 +116,14 @@ def test_ranks_correlate_by_order_alone():
 
 @pytest.fixture(scope="module")
 def committed():
-    return stackgan.load_networks(stackgan.COMMITTED / "stackgan")
+    return load_networks(COMMITTED / "stackgan")
 
 
 def test_two_sentences_reach_the_two_stages_apart(committed):
-    red, white = stackgan.embed(committed, ["a thick red seven on yellow", "a thin white four on blue"])[:, np.newaxis]
-    inputs = stackgan.random_inputs(committed, 1, 0)
+    red, white = embed(committed, ["a thick red seven on yellow", "a thin white four on blue"])[:, np.newaxis]
+    inputs = stackgan.random_inputs(stackgan.latent_dim(committed.stage1), 1, 0)
     rough, fine = stackgan.draw_apart(committed, red, white, *inputs)
-    same_rough, same_fine = stackgan.draw_embedded(committed, red, *inputs)
+    same_rough, same_fine = draw_embedded(committed, red, *inputs)
     np.testing.assert_array_equal(rough, same_rough)
-    assert np.abs(fine - same_fine).max() > 0.5  # Stage II hears its own
+    assert np.abs(fine - same_fine).max() > 0.5  # Stage II is told its own
     np.testing.assert_allclose(stackgan.draw_apart(committed, red, red, *inputs)[1], same_fine, atol=1e-5)

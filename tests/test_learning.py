@@ -14,7 +14,7 @@ BATCHES = 47  # the last one has 56 images of its own and 8 that start over
 def learned():
     """The averaged generator of a short training, the rows that each epoch used, and the training images."""
     arrays = bundled_arrays(ROWS)
-    settings = cgan_mnist.parse_arguments(  # in a hurry, as the experiments in coursework/runs.py are
+    settings = cgan_mnist.parse_arguments(  # in a hurry, as the experiments in coursework/short_trainings.py are
         ["--train-size", str(ROWS), "--batch-size", str(BATCH_SIZE), "--generator-learning-rate", "0.001",
          "--discriminator-units", "512", "--discriminator-embedding-mean", "0"])
     training = cgan_mnist.build_training(settings, arrays["x_train"], arrays["y_train"].astype(np.int32))

@@ -1,0 +1,119 @@
+"""What all experiments have in common: data, folders, seeds, classifier, committed networks, and what is cached."""
+
+import functools
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from coursework.cache import Cache, code_checksum
+from mnist_gan.data.mnist import scale_images
+from mnist_gan.data.painting import full_size, shape_cuts
+from mnist_gan.metrics.attributes import find_attributes, prepare_scenes
+from mnist_gan.metrics.classifiers import classify, load_classifier
+from mnist_gan.metrics.distances import nearest
+from stackgan_mnist import (build_picture_encoder, load_networks, parse_arguments, prepare_data, sentence_table,
+                            train_encoders)
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMITTED = ROOT / "results"  # what the reports quote; no experiment with default folders writes there
+
+SAMPLES, QUICK_SAMPLES = 5000, 500  # fewer than evaluate.py's 10,000, which makes all FIDs somewhat higher
+SENTENCES, QUICK_SENTENCES = 2000, 100
+ENCODER_EPOCHS = 2
+
+
+class Context:
+    """What an experiment gets, in plain attributes and in properties that are made when they are first asked for.
+
+    `data` is what `mnist_gan.data.mnist.load_data` returns; `quick` is whether to show in a minute that an experiment
+    works, rather than to measure anything; `folder` is where trainings are cached and `classifier_folder` where the
+    classifier is, the same if not given. `code` is the checksum of the code, which is in the key of all that is cached.
+    """
+
+    def __init__(self, data, quick, folder, classifier_folder=None, code=None):
+        (self.x_train, self.y_train), (self.x_test, self.y_test) = data
+        self.quick, self.seeds = quick, (0,) if quick else (0, 1, 2)
+        self.folder, self.classifier_folder = Path(folder), Path(classifier_folder or folder)
+        self.code = code_checksum(ROOT) if code is None else code
+        self.samples = QUICK_SAMPLES if quick else SAMPLES
+        self.cache = None
+
+    def open_cache(self, experiment, settings):
+        """Cache from now on for `experiment`, a name, what is computed under these `settings`, a dictionary."""
+        self.cache = Cache(self.folder / f"{experiment}.cached.json", {**settings, "code_crc32": self.code})
+
+    def cached(self, name, compute, left=None):
+        """Return `compute()` as the `Cache` of the experiment does."""
+        return self.cache.get(name, compute, left)
+
+    def cached_for_seeds(self, name, compute):
+        """Return `compute(seed)` for every seed, a list, each cached."""
+        return [self.cached(f"{name}, seed {seed}", functools.partial(compute, seed)) for seed in self.seeds]
+
+    @functools.cached_property
+    def classifier(self):
+        """The classifier of gray digits in whose features images are compared."""
+        return load_classifier(self.classifier_folder, "classifier", "in whose features images are compared",
+                               self.x_train, self.y_train)
+
+    @functools.cached_property
+    def compared(self):
+        """Test images uint8 (n, 28, 28) that others are compared to, about `samples` of them, and their labels (n,)."""
+        every = max(1, len(self.x_test) // self.samples)  # MNIST's test images are sorted by the kind of their writers
+        return self.x_test[::every], self.y_test[::every]
+
+    @functools.cached_property
+    def test_features(self):
+        """The features (n, 128) of the images in `compared`."""
+        return classify(self.classifier, scale_images(self.compared[0]).numpy())[0]
+
+    @functools.cached_property
+    def train_features(self):
+        """The features (2 `samples`, 128) of training images."""
+        return classify(self.classifier, scale_images(self.x_train[:2 * self.samples]).numpy())[0]
+
+    @functools.cached_property
+    def reached_by_test_images(self):
+        """How many different ones of these training images are the nearest of the images in `compared`."""
+        return len(np.unique(nearest(self.test_features, self.train_features)[1]))
+
+    @functools.cached_property
+    def stackgan_networks(self):
+        """The networks of the committed StackGAN: `text_encoder`, `stage1`, `stage2`."""
+        return load_networks(COMMITTED / "stackgan")
+
+    @functools.cached_property
+    def shape_cuts(self):
+        """What thin and thick, leaning left and right are, from the training images."""
+        return shape_cuts(self.x_train)
+
+    @functools.cached_property
+    def scenes(self):
+        """The sentences that pictures are asked for, as `prepare_scenes` returns them, about some test images."""
+        count = QUICK_SENTENCES if self.quick else SENTENCES
+        every = max(1, len(self.x_test) // count)
+        return prepare_scenes(self.x_test[::every][:count], self.y_test[::every][:count], self.shape_cuts, 0)
+
+    def find_attributes(self, pictures):
+        """Return the descriptions (n, 5) and the gray digits (n, 28, 28) of pictures of either stage."""
+        return find_attributes(full_size(pictures), self.shape_cuts,
+                               lambda images: classify(self.classifier, images)[1])
+
+    @functools.cached_property
+    def stage_inputs(self):
+        """What short trainings of a stage start from: the data, the embeddings of all sentences, a picture encoder.
+
+        The sentences are embedded by the committed text encoder; the picture encoder was trained for ENCODER_EPOCHS to
+        match it.
+        """
+        settings = parse_arguments(["--encoder-epochs", "1" if self.quick else str(ENCODER_EPOCHS)])
+        keras.utils.set_random_seed(settings.seed)
+        data, table = prepare_data(self.x_train, self.y_train), tf.constant(sentence_table(settings.seed))
+        # Loaded anew: loading draws random numbers, and with `stackgan_networks` the picture encoder's initial weights
+        # would depend on whether these were asked for before.
+        text_encoder, picture_encoder = load_networks(COMMITTED / "stackgan").text_encoder, build_picture_encoder()
+        text_encoder.trainable = False  # so that it keeps its weights and its statistics
+        train_encoders(text_encoder, picture_encoder, data, table, settings)
+        embeddings = tf.Variable(text_encoder.predict(table, batch_size=4096, verbose=0), trainable=False)
+        return data, embeddings, picture_encoder

@@ -1,0 +1,65 @@
+"""Figures that several experiments draw: variants side by side, in pictures and in metrics."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+from mnist_gan.data.mnist import DIGITS, SIDE
+from mnist_gan.drawing.pictures import tile_images
+
+SHOWN_DIGITS = (*range(DIGITS), 4, 4, 4, 4)  # in a variant's row of pictures
+# The metrics that are drawn of every variant: name in the results, title, factor.
+METRICS = {"fid": ("FID", 1), "label_accuracy": ("label accuracy (%)", 100), "recall": ("recall", 1),
+           "total_variance": ("variance within\ndigits, real = 1", 1),
+           "reached": ("training images\nreached, real = 1", 1)}
+LOGARITHMIC = ("fid",)  # metrics whose differences are ratios
+
+
+def images_to_text(images):
+    """Return images (n, 28, 28, c) in [-1, 1] as text that JSON can hold, in 256 levels."""
+    return np.round((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8).tobytes().hex()
+
+
+def text_to_images(text, channels=1):
+    """Return the images (n, 28, 28, channels) in [-1, 1] that `images_to_text` turned into text."""
+    pixels = np.frombuffer(bytes.fromhex(text), np.uint8)
+    return pixels.reshape(-1, SIDE, SIDE, channels) / np.float32(127.5) - 1
+
+
+def draw_variants(results, pictures, title, metrics=METRICS):
+    """Draw a row for each variant in `results`: pictures of the first seed and a dot in each metric for every seed.
+
+    `results` maps a variant to what `summarize` returns, `pictures` to the text of its images of SHOWN_DIGITS.
+    """
+    names = list(results)
+    width = len(SHOWN_DIGITS) * 0.42
+    figure = Figure((width + 2.3 + 1.75 * len(metrics), 0.42 * len(names) + 1.7), dpi=100, layout="constrained")
+    grid = figure.add_gridspec(1, 1 + len(metrics), width_ratios=[width, *[1.75] * len(metrics)])
+    axes = figure.add_subplot(grid[0])
+    mosaic = tile_images(np.concatenate([text_to_images(pictures[name]) for name in names]), len(SHOWN_DIGITS))
+    axes.imshow(mosaic, cmap="gray", vmin=-1, vmax=1, aspect="auto",
+                extent=(0, len(SHOWN_DIGITS), len(names) - 0.5, -0.5))
+    axes.set_yticks(range(len(names)), names, fontsize=12)
+    axes.set_xticks(np.arange(len(SHOWN_DIGITS)) + 0.5, SHOWN_DIGITS, fontsize=12)
+    axes.set_xlabel("drawn with the first seed, digit asked for", fontsize=12)
+    axes.tick_params(length=0)
+    for number, (name, (label, factor)) in enumerate(metrics.items(), 1):
+        axes = figure.add_subplot(grid[number])
+        for row, variant in enumerate(names):
+            if name not in results[variant]:
+                continue
+            values = factor * np.array(results[variant][name]["seeds"])
+            color = {"real images": "black", names[0]: "tab:orange"}.get(variant, "tab:blue")
+            axes.plot(values, [row] * len(values), "o", color=color, alpha=0.7, markersize=6)
+            axes.plot([values.min(), values.max()], [row, row], color=color, linewidth=1.5)
+        axes.set(ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)), yticklabels=[])
+        axes.set_title(label, fontsize=12)
+        axes.grid(alpha=0.4)
+        if name in LOGARITHMIC:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter("")
+        else:
+            axes.set_xlim(0, 1.08 * axes.get_xlim()[1])  # no dot is cut off
+    figure.suptitle(title, fontsize=15)
+    return figure
