@@ -1,17 +1,24 @@
 """The benchmark: what it counts, and that the real command prints every ratio."""
 
+import contextlib
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
-import benchmark
 import cgan_mnist
 import numpy as np
 import pytest
 import stackgan_mnist
-from helpers import ROOT, assert_refused, bundled_arrays, clean_environment
-from mnist_gan import scaling
+import tensorflow as tf
+from benchmarks import own_step, roofline, scaling
+from benchmarks.classic_keras import ClassicLoop
+from benchmarks.turns import Contender, time_in_turns
+from helpers import DEADLINE, ROOT, assert_refused, bundled_arrays, clean_environment, start_script
 from mnist_gan.networks import multiply_adds
 
 
@@ -23,15 +30,15 @@ def test_multiply_adds_are_those_of_the_dense_layers():
     assert multiply_adds(discriminator) == forward_d
     # Two full updates of the discriminator and the way through it; one pass and one full update of the generator.
     expected = 7 * (2 * 3 * forward_d + 2 * forward_d + forward_g + 3 * forward_g) + 3 * 3 * forward_d
-    assert benchmark.step_multiply_adds(generator, discriminator, 7, wrong_labels=3) == expected
+    assert roofline.step_multiply_adds(generator, discriminator, 7, wrong_labels=3) == expected
 
 
-def test_the_bytes_of_a_step_are_those_of_adam_and_the_average():
+def test_the_bytes_of_a_step_are_those_of_adam_and_the_ema():
     generator, discriminator = cgan_mnist.build_generator(7), cgan_mnist.build_discriminator()
     weights_g = (10 * 7 + (7 * 256 + 256) + 2 * 256 + (256 * 512 + 512) + 2 * 512 + (512 * 1024 + 1024) + 2 * 1024
                  + (1024 * 784 + 784))
     weights_d = 10 * 784 + (784 * 512 + 512) + 2 * (512 * 512 + 512) + (512 + 1)
-    assert benchmark.step_bytes(generator, discriminator) == 4 * (14 * weights_d + 9 * weights_g)
+    assert roofline.step_bytes(generator, discriminator) == 4 * (14 * weights_d + 9 * weights_g)
 
 
 def test_the_benchmark_prints_every_contender_relative_to_the_floor_and_to_ours(tmp_path):
@@ -62,11 +69,76 @@ def test_options_that_cannot_be_used_are_refused(forked_script, tmp_path, argume
     assert_refused(forked_script(arguments, tmp_path, script=script), tmp_path, {}, word, script=script)
 
 
-def test_the_contender_of_a_stage_is_the_scripts_own_step():
+@pytest.fixture
+def eager():
+    """Let the steps that a test builds run without compilation."""
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.mark.parametrize("name, columns", [("cgan", cgan_mnist.HISTORY_COLUMNS),
+                                           ("stage", stackgan_mnist.HISTORY_COLUMNS)])
+def test_our_contenders_take_the_scripts_own_steps(eager, name, columns):
+    settings = (own_step.cgan_settings(4, jit_compile=False, eager=True) if name == "cgan" else
+                own_step.stage_settings(1, 4, jit_compile=False, eager=True))
+    losses = getattr(own_step, name)(SimpleNamespace(**settings))(0)
+    assert losses.shape == (len(columns),) and np.isfinite(losses).all()
+
+
+def test_the_classic_loop_trains_both_networks_and_freezes_the_discriminator():
     arrays = bundled_arrays(64)
-    step = benchmark.uncompiled(benchmark.stage_contender(1, 4, arrays["x_train"], arrays["y_train"], False)[0])
-    losses = step(0)
-    assert losses.shape == (len(stackgan_mnist.HISTORY_COLUMNS),) and np.isfinite(losses).all()
+    loop = ClassicLoop(SimpleNamespace(**own_step.cgan_settings(4)), arrays["x_train"], arrays["y_train"])
+    parts = loop.generator.trainable_variables, loop.discriminator.trainable_variables
+    for step in (loop.train_step, lambda: loop.train_generator(np.ones((4, 100), np.float32), np.arange(4))):
+        before = [[variable.numpy() for variable in variables] for variables in parts]
+        step()
+        moved = [not all(np.array_equal(old, variable) for old, variable in zip(values, variables, strict=True))
+                 for values, variables in zip(before, parts, strict=True)]
+        assert moved == [True, step == loop.train_step]
+
+
+def test_a_contender_that_dies_is_told_and_the_others_are_measured():
+    seconds, failures = time_in_turns({"memory": ("roofline.memory", {}), "none": ("roofline.nothing", {})}, 1, 0.01)
+    assert list(seconds) == ["memory"] and seconds["memory"] > 0
+    assert failures == {"none": "AttributeError: module 'benchmarks.roofline' has no attribute 'nothing'"}
+    with Contender("roofline.memory", {}) as contender:
+        assert contender.answer() == []
+        assert len(contender.run(0)) == 2
+        contender.process.kill()
+        with pytest.raises(ChildProcessError, match="SIGKILL"):
+            contender.run(0)
+
+
+def test_a_contender_ends_with_its_stdin():
+    contender = Contender("roofline.memory", {})
+    with contender.errors:
+        assert contender.process.communicate(timeout=DEADLINE) == ("", None)
+    assert contender.process.returncode == 0
+
+
+def processes_of(group):
+    """Return how many processes the process group `group` has."""
+    found = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            found += int(path.read_text().rpartition(")")[2].split()[2]) == group
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells what processes there are")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_no_contender_outlives_the_benchmark(tmp_path, number):
+    end = time.monotonic() + DEADLINE
+    with start_script([], tmp_path, script=str(ROOT / "benchmark.py"), start_new_session=True) as process:
+        while processes_of(process.pid) < 5:
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, stderr = process.communicate()
+    assert stderr == ("benchmark.py: interrupted.\n" if number == signal.SIGINT else "")
+    while processes_of(process.pid):  # one that was just being started ends by itself
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_reductions_take_the_time_of_their_messages_and_bytes():

@@ -1,0 +1,102 @@
+"""The PyTorch steps of the benchmark compute what the scripts compute, from the same weights and the same batch."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import cgan_mnist
+import numpy as np
+import pytest
+import stackgan_mnist
+import tensorflow as tf
+from helpers import ROOT, bundled_arrays, clean_environment
+from mnist_gan.data.painting import PALETTE
+from mnist_gan.running import distribution
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+SIZE, STEP = 8, 3
+# So that all losses are of the same weights: Keras's Adam adds its epsilon before the bias correction, PyTorch's after.
+SETTINGS = ["--batch-size", str(SIZE), "--train-size", "64", "--generator-learning-rate", "1e-30",
+            "--discriminator-learning-rate", "1e-30"]
+
+
+@pytest.fixture
+def objectives(monkeypatch):
+    """The objectives that the eager steps of this test minimize."""
+    found, minimize = [], distribution.minimize
+
+    def record(objective, *others):
+        found.append(float(objective))
+        minimize(objective, *others)
+    monkeypatch.setattr(distribution, "minimize", record)
+    tf.config.run_functions_eagerly(True)
+    yield found
+    tf.config.run_functions_eagerly(False)
+
+
+def exported(networks):
+    """Move biases and statistics of Keras `networks` {name: list of them} from their start; return their weights."""
+    random, weights = np.random.default_rng(0), {}
+    for name, parts in networks.items():
+        # Sentences are turned into the mean first, which Keras counts second.
+        layers = sorted((layer for part in parts for layer in part.layers if layer.weights),
+                        key=lambda layer: layer.name == "condition_log_sigma")
+        for place, layer in enumerate(layers):
+            layer.set_weights([array + 0.1 * random.random(array.shape, np.float32) if array.ndim == 1 else array
+                               for array in layer.get_weights()])
+            weights |= {f"weights/{name}/{place}/{number}": array
+                        for number, array in enumerate(layer.get_weights())}
+    return weights
+
+
+def pytorch_losses(folder, settings, weights, batch):
+    """Return what `pytorch_losses.py` finds: the losses and the objectives."""
+    batch = {f"batch/{name}": np.moveaxis(array, -1, 1) if array.ndim == 4 else array for name, array in batch.items()}
+    np.savez(folder / "step.npz", settings=json.dumps(settings), **weights, **batch)
+    found = subprocess.run([sys.executable, ROOT / "tests" / "pytorch_losses.py", folder / "step.npz"],
+                           env={**clean_environment(), "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    return json.loads(found.stdout)
+
+
+def test_the_step_of_the_cgan_has_the_same_losses(tmp_path, objectives):
+    settings = cgan_mnist.parse_arguments([*SETTINGS, "--dropout", "0", "--settle-after", "0"])
+    arrays, indices = bundled_arrays(64), tf.range(SIZE)
+    gan = cgan_mnist.CGAN(settings, arrays["x_train"], arrays["y_train"].astype(np.int32), jit_compile=False)
+    weights = exported({"generator": [gan.generator], "discriminator": [gan.discriminator]})
+    (images, labels), samples = gan.real_batch(indices), [gan.sample(STEP, stream) for stream in (0, 2)]
+    batch = {"images": images, "labels": labels, "wrong_labels": gan.wrong_labels(labels[:SIZE // 2], STEP),
+             "discriminator_noise": samples[0][0], "discriminator_labels": samples[0][1],
+             "generator_noise": samples[1][0], "generator_labels": samples[1][1]}
+    found = pytorch_losses(tmp_path, {**vars(settings), "stage": 0, "step": STEP}, weights,
+                           {name: tensor.numpy() for name, tensor in batch.items()})
+    np.testing.assert_allclose(found["losses"], gan.train_step(indices, tf.constant(STEP)), rtol=1e-4)
+    np.testing.assert_allclose(found["objectives"], objectives, rtol=1e-4)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_step_of_a_stage_has_the_same_losses(tmp_path, objectives, number):
+    settings = stackgan_mnist.parse_arguments(SETTINGS)
+    arrays, indices = bundled_arrays(64), tf.range(SIZE)
+    data = stackgan_mnist.prepare_data(arrays["x_train"], arrays["y_train"].astype(np.int32))
+    embeddings = tf.Variable(tf.random.stateless_normal((77_760, stackgan_mnist.SENTENCE_DIM), (0, 0)))
+    encoder, stage1_generator = stackgan_mnist.build_picture_encoder(), stackgan_mnist.build_stage1_generator()
+    inputs = settings, data, embeddings, encoder
+    stage = (stackgan_mnist.Stage1(*inputs, jit_compile=False) if number == 1 else
+             stackgan_mnist.Stage2(*inputs, stage1_generator, jit_compile=False))
+    networks = {"generator": [stage.generator], "discriminator": [stage.trunk, stage.head],
+                "picture_encoder": [encoder]}
+    weights = exported(networks if number == 1 else {**networks, "stage1_generator": [stage1_generator]})
+    drawn, side = stage.sample(indices, STEP), 14 * number
+    batch = {"colours": drawn.colours, "right": drawn.right, "wrong": drawn.wrong,
+             "matching_share": drawn.matching_share, "noise": drawn.normal(0, SIZE, settings.latent_dim),
+             "epsilon": drawn.normal(1, SIZE, 64), "stage2_epsilon": drawn.normal(2, SIZE, 64),
+             "discriminator_noise": drawn.normal(4, 2 * SIZE, side, side, 3),
+             "generator_noise": drawn.normal(5, SIZE, side, side, 3),
+             "images": tf.gather(data.images, indices)[..., tf.newaxis]}
+    found = pytorch_losses(
+        tmp_path, {**vars(settings), "stage": number, "sentences": 1, "palette": PALETTE.tolist()}, weights,
+        {name: tensor.numpy() for name, tensor in batch.items()})
+    np.testing.assert_allclose(found["losses"], stage.train_step(indices, tf.constant(STEP)), rtol=1e-4)
+    np.testing.assert_allclose(found["objectives"], objectives, rtol=1e-4)
