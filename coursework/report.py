@@ -1,11 +1,11 @@
-"""The numbers in the reports, which are those of the files that the experiments wrote.
+"""The numbers in the reports, which are those of the files in results/.
 
 Every such number is followed by a comment that says where it is from, such as
 
-    96.5<!-- noise_length: variants / length 8 / label_accuracy / mean × 100 -->
+    96.5<!-- experiments/noise_length: variants / length 8 / label_accuracy / mean × 100 -->
 
-for `results["variants"]["length 8"]["label_accuracy"]["mean"]` of noise_length.json, as percent. What evaluate.py and
-benchmark.py wrote is outside of the folder of the experiments: ../metrics is outputs/metrics.json.
+for `["variants"]["length 8"]["label_accuracy"]["mean"]` of the results in results/experiments/noise_length.json, in
+percent.
 """
 
 import functools
@@ -14,7 +14,7 @@ import re
 
 from mnist_gan.errors import InputError
 
-NUMBER = re.compile(r"(-?[\d,]*\.?\d+)<!-- ([\w./]+): (.+?)( × 100)? -->")
+NUMBER = re.compile(r"(-?[\d,]*\.?\d+)<!-- ([\w/]+): (.+?)( × 100)? -->")
 
 
 def with_numbers(text, folder):

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import cgan_mnist
@@ -13,13 +11,13 @@ import imageio.v3 as iio
 import keras
 import numpy as np
 import pytest
-from helpers import ROOT, bundled_arrays, clean_environment, contents
-from mnist_gan.metrics.distances import (frechet_distance, nearest, neighbour_radii, parzen_log_likelihoods, precision_recall,
-                                 spread)
-from mnist_gan.metrics.classifiers import build_classifier, two_sample_accuracy
+from helpers import ROOT, assert_one_line, assert_refused, bundled_arrays, contents
 from mnist_gan.files import write_json
-from mnist_gan.networks import save_network
+from mnist_gan.metrics.classifiers import build_classifier, two_sample_accuracy
 from mnist_gan.metrics.components import count_components
+from mnist_gan.metrics.distances import (frechet_distance, nearest, neighbour_radii, parzen_log_likelihoods,
+                                         precision_recall, total_variance)
+from mnist_gan.networks import save_network
 
 
 def features_with(mean, covariance, count=500):
@@ -70,8 +68,8 @@ def test_neighbour_radii_on_a_line():
     np.testing.assert_allclose(neighbour_radii(line, k=3), np.square([6, 5, 3, 5, 9]))
 
 
-def test_spread_is_the_total_variance():
-    assert spread(features_with([5.0, 5.0], np.diag([2.0, 3.0]))) == pytest.approx(5)
+def test_total_variance_is_the_trace_of_the_covariance():
+    assert total_variance(features_with([5.0, 5.0], np.diag([2.0, 3.0]))) == pytest.approx(5)
 
 
 def test_parzen_log_likelihood_of_one_and_of_two_windows():
@@ -113,19 +111,19 @@ def drawn(*rows):
     return image
 
 
-def test_pieces_hang_together_over_corners_and_end_where_the_ink_is_faint():
+def test_components_are_connected_over_corners_and_end_where_the_ink_is_faint():
     images = np.concatenate([
         drawn([1, 0, 0], [0, 1, 0], [0, 0, 1]),  # one diagonal stroke
         drawn([1, 1, 0.2, 0.5], [0, 0, 0, 0.5]),  # two, since 0.2 is no ink: 2 and 1 of gray
         drawn([1, 0, 1, 0, 0.8], [0, 0, 0, 0, 0]),  # three
         drawn([0.9, 0], [0, 0]),  # one pixel
         drawn([0.25, 0.2])])  # no ink at all
-    pieces, stray = count_components(images)
-    assert pieces.tolist() == [1, 2, 3, 1, 0]
-    np.testing.assert_allclose(stray, [0, 1 / 3, 1.8 / 2.8, 0, 0], rtol=1e-6)
+    components, off_component_ink = count_components(images)
+    assert components.tolist() == [1, 2, 3, 1, 0]
+    np.testing.assert_allclose(off_component_ink, [0, 1 / 3, 1.8 / 2.8, 0, 0], rtol=1e-6)
 
 
-def test_a_spiral_is_one_piece_and_every_pixel_of_a_lattice_is_one():
+def test_a_spiral_is_one_component_and_so_is_every_pixel_of_a_lattice():
     spiral = np.zeros((28, 28))
     row, column, step, turn = 0, 0, 27, (0, 1)
     spiral[0, 0] = 1
@@ -138,14 +136,14 @@ def test_a_spiral_is_one_piece_and_every_pixel_of_a_lattice_is_one():
     lattice = np.zeros((28, 28))
     lattice[::2, ::2] = 1
     images = np.stack([spiral, lattice])[..., np.newaxis] * 2 - 1
-    pieces, stray = count_components(images)
-    assert pieces.tolist() == [1, 196]
-    np.testing.assert_allclose(stray, [0, 195 / 196])
+    components, off_component_ink = count_components(images)
+    assert components.tolist() == [1, 196]
+    np.testing.assert_allclose(off_component_ink, [0, 195 / 196])
 
 
-def test_the_pieces_of_real_digits():
-    pieces, stray = count_components(bundled_arrays(1000)["x_test"][..., np.newaxis] / 127.5 - 1)
-    assert 1 < pieces.mean() < 1.1 and 0 < stray.mean() < 0.01  # almost all digits are one stroke
+def test_the_components_of_real_digits():
+    components, off_component_ink = count_components(bundled_arrays(1000)["x_test"][..., np.newaxis] / 127.5 - 1)
+    assert 1 < components.mean() < 1.1 and 0 < off_component_ink.mean() < 0.01  # almost all digits are one stroke
 
 
 def test_two_sample_accuracy_is_half_for_two_samples_of_the_same_and_one_for_different_ones():
@@ -157,9 +155,9 @@ def test_two_sample_accuracy_is_half_for_two_samples_of_the_same_and_one_for_dif
 
 def test_what_images_are_compared_to_has_ten_equal_parts_and_holds_other_images_back():
     arrays = bundled_arrays(1210)
-    chosen = evaluate.choose_rows(arrays["y_train"], arrays["y_test"], 200)
+    chosen = evaluate.choose_indices(arrays["y_train"], arrays["y_test"], 200)
     assert np.bincount(arrays["y_train"][chosen]).tolist() == [20] * 10 and len(np.unique(chosen)) == 200
-    real = evaluate.prepare_comparison(
+    real = evaluate.prepare_real_images(
         arrays["x_train"], arrays["y_train"], arrays["x_test"][:100], arrays["y_test"][:100],
         build_classifier("classifier"), chosen)
     scaled = arrays["x_train"] / np.float32(127.5) - 1
@@ -171,7 +169,7 @@ def test_what_images_are_compared_to_has_ten_equal_parts_and_holds_other_images_
     assert real.distances[0] == pytest.approx(np.linalg.norm(differences, axis=1).min(), rel=1e-3)
 
 
-def test_a_score_is_taken_per_digit_against_the_test_images_and_their_own_spread():
+def test_a_score_is_taken_per_digit_against_the_test_images_and_their_own_variance():
     arrays, random = bundled_arrays(400), np.random.default_rng(0)
     images = cgan_mnist.scale_images(arrays["x_test"]).numpy()
     pixels, labels = evaluate.to_pixels(images), np.repeat(np.arange(10), 40)
@@ -227,12 +225,12 @@ def test_a_figure_that_is_nan_is_null_in_the_file(tmp_path):
     assert written == {"real": {"fid": 1.5, "slant": None}, "seeds": [0, 1]}
 
 
-EVALUATE = str(ROOT / "evaluate.py")
+SCRIPT = str(ROOT / "evaluate.py")
 SMALL = ("--data", "small.npz", "--samples", "200")
 
 
 @pytest.fixture(scope="module")
-def evaluated(tmp_path_factory):
+def evaluated(tmp_path_factory, forked_script):
     """A folder with small real data, an untrained generator, and what `evaluate.py` left there."""
     folder = tmp_path_factory.mktemp("evaluated")
     np.savez(folder / "small.npz", **bundled_arrays(3000))
@@ -242,10 +240,11 @@ def evaluated(tmp_path_factory):
     product = keras.layers.Multiply()([noise, keras.layers.Embedding(10, 100)(label)])
     image = keras.layers.Reshape((28, 28, 1))(keras.layers.Dense(784)(product))
     save_network(folder / "foreign.keras", keras.Model([noise, label], image))
-    result = subprocess.run([sys.executable, EVALUATE, *SMALL], cwd=folder, capture_output=True, text=True,
-                            env=clean_environment())
-    assert (result.returncode, result.stderr) == (0, "")
-    return folder, result.stdout
+    (folder / "stackgan").mkdir()
+    (folder / "stackgan" / "stage2_generator.keras").touch()
+    status, stdout, stderr = forked_script(SMALL, folder, SCRIPT)
+    assert (status, stderr) == (0, "")
+    return folder, stdout
 
 
 def test_evaluation_leaves_figures_and_pictures(evaluated):
@@ -274,8 +273,8 @@ def test_evaluation_leaves_figures_and_pictures(evaluated):
 def test_a_second_evaluation_reuses_the_classifier_and_repeats_every_figure(forked_script, evaluated):
     folder, first = evaluated
     before = contents(folder)
-    status, stdout, _ = forked_script(SMALL, folder, EVALUATE)
-    assert status == 0
+    status, stdout, stderr = forked_script(SMALL, folder, SCRIPT)
+    assert (status, stderr) == (0, "")
     assert "Training the classifier" in first and "Training the classifier" not in stdout
     assert contents(folder) == before
 
@@ -287,7 +286,7 @@ def test_several_generators_are_scored_with_their_median(forked_script, evaluate
     (tmp_path / "outputs" / "classifier.keras").write_bytes((folder / "outputs" / "classifier.keras").read_bytes())
     for number in range(3):
         save_network(tmp_path / f"{number}.keras", cgan_mnist.build_generator())
-    status, stdout, _ = forked_script([*SMALL, "--generator", "0.keras", "1.keras", "2.keras"], tmp_path, EVALUATE)
+    status, stdout, _ = forked_script([*SMALL, "--generator", "0.keras", "1.keras", "2.keras"], tmp_path, SCRIPT)
     assert status == 0 and "median" in stdout
     metrics = json.loads((tmp_path / "outputs" / "metrics.json").read_text())
     fids = [metrics[f"generator {number}"]["fid"] for number in (1, 2, 3)]
@@ -307,7 +306,7 @@ def test_validation_compares_with_the_last_training_images_and_never_with_the_te
         if name == "apart":  # whose training images are those of the first classifier, which would be refused otherwise
             (tmp_path / "apart").mkdir()
             shutil.copy(tmp_path / "split" / "classifier.keras", tmp_path / "apart")
-        status, stdout, _ = forked_script(arguments, tmp_path, EVALUATE)
+        status, stdout, _ = forked_script(arguments, tmp_path, SCRIPT)
         assert status == 0 and ("600 validation images" in stdout) == (name == "split")
         assert ("Training the classifier" in stdout) == (name == "split")
     split, apart = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("split", "apart"))
@@ -326,6 +325,9 @@ def test_validation_compares_with_the_last_training_images_and_never_with_the_te
     (["--generator", "outputs/classifier.keras"], "train first"),
     (["--generator", "foreign.keras"], "another network"),  # whose layers the walks would look for in vain
     (["--output-dir", "new"], "train first"),
+    (["--output-dir", "stackgan"], "holds a StackGAN; use 'python evaluate_stackgan.py --runs stackgan'"),
+    (["--runs", "a", "b"], "--runs is now evaluate_stackgan.py --runs"),
+    (["--kind", "stackgan"], "evaluate_stackgan.py"),
     (["--data", "missing.npz"], "missing.npz"),
     (["--generator", "outputs/generator.keras", "--output-dir", "small.npz"], "cannot write to the folder small.npz"),
     (["--plots-dir", "/dev/null/plots"], "cannot write to the folder /dev/null/plots"),
@@ -333,10 +335,8 @@ def test_validation_compares_with_the_last_training_images_and_never_with_the_te
 def test_bad_input_gets_one_line_and_harms_nothing(forked_script, evaluated, arguments, words):
     folder, _ = evaluated
     before = contents(folder)
-    status, _, stderr = forked_script(arguments, folder, EVALUATE)
-    assert status == 2 and words in stderr
-    assert stderr.startswith("evaluate.py: error: ") and stderr.count("\n") == 1
-    assert contents(folder) == before and not (folder / "new").exists()
+    assert_refused(forked_script(arguments, folder, SCRIPT), folder, before, words, script=SCRIPT)
+    assert not (folder / "new").exists()
 
 
 @pytest.mark.parametrize(("rows", "samples", "words"), [
@@ -347,11 +347,9 @@ def test_too_few_images_are_refused_before_a_classifier_is_trained(
     np.savez(tmp_path / "few.npz", **arrays)
     before = contents(tmp_path)
     generator = str(evaluated[0] / "outputs" / "generator.keras")
-    status, stdout, stderr = forked_script(
-        ["--data", "few.npz", "--samples", samples, "--generator", generator], tmp_path, EVALUATE)
-    assert status == 2 and words in stderr and stdout == ""
-    assert stderr.startswith("evaluate.py: error: ") and stderr.count("\n") == 1
-    assert contents(tmp_path) == before and not (tmp_path / "outputs").exists()
+    result = forked_script(["--data", "few.npz", "--samples", samples, "--generator", generator], tmp_path, SCRIPT)
+    assert_refused(result, tmp_path, before, words, script=SCRIPT)
+    assert result[1] == "" and not (tmp_path / "outputs").exists()
 
 
 def test_a_damaged_classifier_is_named_with_the_remedy(forked_script, evaluated, tmp_path):
@@ -359,5 +357,6 @@ def test_a_damaged_classifier_is_named_with_the_remedy(forked_script, evaluated,
     os.symlink(folder / "small.npz", tmp_path / "small.npz")
     (tmp_path / "classifier.keras").write_bytes((folder / "outputs" / "classifier.keras").read_bytes()[:-1000])
     generator = str(folder / "outputs" / "generator.keras")
-    status, _, stderr = forked_script([*SMALL, "--generator", generator, "--output-dir", "."], tmp_path, EVALUATE)
-    assert status == 2 and "classifier.keras" in stderr and "delete it" in stderr and stderr.count("\n") == 1
+    status, _, stderr = forked_script([*SMALL, "--generator", generator, "--output-dir", "."], tmp_path, SCRIPT)
+    assert status == 2 and "classifier.keras" in stderr and "delete it" in stderr
+    assert_one_line(stderr, SCRIPT)

@@ -1,21 +1,22 @@
-"""The figures of a StackGAN in `evaluate.py` against known answers, and its command line on a small run."""
+"""The figures of `evaluate_stackgan.py` against known answers, and its command line on a small run."""
 
 import json
 import os
 import shutil
 
-import evaluate
+import evaluate_stackgan
 import imageio.v3 as iio
 import numpy as np
 import pytest
 import stackgan_mnist
-from helpers import ROOT, bundled_arrays, contents
-from mnist_gan.errors import InputError
-from mnist_gan.networks import save_network
-from mnist_gan.metrics.attributes import (checkerboard_energy, describe_images, digits_alone, entropy_within_digits,
-                                 find_attributes, recolour_never_seen, attribute_accuracy, unsay, conditional_diversity, write_sentences)
+from helpers import ROOT, assert_refused, bundled_arrays, contents
 from mnist_gan.data.painting import NEVER_SEEN, paint, shape_cuts
 from mnist_gan.data.sentences import ATTRIBUTES, COLOURS, UNSAID, read
+from mnist_gan.errors import InputError
+from mnist_gan.metrics.attributes import (attribute_accuracy, checkerboard_energy, conditional_diversity,
+                                          describe_images, digits_alone, entropy_within_digits, find_attributes,
+                                          recolour_never_seen, unsay, write_sentences)
+from mnist_gan.networks import save_network
 
 
 @pytest.fixture(scope="module")
@@ -27,22 +28,22 @@ def painted():
     return arrays["x_test"], digits, cuts, describe_images(arrays["x_test"], digits, cuts, np.random.default_rng(0))
 
 
-def test_real_painted_digits_obey_everything(painted):
+def test_real_painted_digits_have_every_attribute_right(painted):
     images, digits, cuts, described = painted
     found, gray = find_attributes(paint(images, described[:, 1], described[:, 2]).numpy(), cuts, lambda _: digits)
     assert set(attribute_accuracy(found, described).values()) == {1.0}
     np.testing.assert_allclose(gray, images / 255, atol=1e-5)
 
 
-def test_real_painted_digits_in_inks_never_seen_obey_everything(painted):
+def test_real_painted_digits_in_inks_never_seen_have_every_attribute_right(painted):
     images, digits, cuts, described = painted
-    rows, recoloured = recolour_never_seen(described, np.random.default_rng(1))
+    indices, recoloured = recolour_never_seen(described, np.random.default_rng(1))
     assert {(digit, COLOURS[ink]) for digit, ink in recoloured[:, :2].tolist()} == set(NEVER_SEEN)
     assert (recoloured[:, 1] != recoloured[:, 2]).all() and set(recoloured[:, 2]) == set(range(len(COLOURS)))
-    assert (recoloured[:, [0, 3, 4]] == described[rows][:, [0, 3, 4]]).all()
+    assert (recoloured[:, [0, 3, 4]] == described[indices][:, [0, 3, 4]]).all()
     assert not {(digit, COLOURS[ink]) for digit, ink in described[:, :2].tolist()} & set(NEVER_SEEN)
-    pictures = paint(images[rows], recoloured[:, 1], recoloured[:, 2]).numpy()
-    found, _ = find_attributes(pictures, cuts, lambda _: digits[rows])
+    pictures = paint(images[indices], recoloured[:, 1], recoloured[:, 2]).numpy()
+    found, _ = find_attributes(pictures, cuts, lambda _: digits[indices])
     assert set(attribute_accuracy(found, recoloured).values()) == {1.0}
 
 
@@ -87,7 +88,7 @@ def test_what_is_unsaid_varies_as_much_as_the_data_or_not_at_all(painted, leave_
     assert conditional_diversity(constant, asked, described) == dict.fromkeys(ATTRIBUTES[1:], 0.0)
 
 
-def test_what_the_sentences_say_does_not_count_as_variety():
+def test_what_the_sentences_say_does_not_count_as_diversity():
     real = np.array([[1, 0, 1, 0, 0], [1, 1, 2, 1, 1], [1, 2, 3, 2, 2], [1, 3, 4, 0, 1]])
     asked = np.array([[1, UNSAID, 1, 0, 0], [1, UNSAID, 2, 1, 1], [1, 2, 3, 2, 2], [1, 3, 4, 0, 1]])
     found = real.copy()
@@ -125,39 +126,38 @@ def test_checkerboard_energy_of_patterns():
 def test_as_many_training_as_test_images_of_every_digit_are_painted():
     arrays = bundled_arrays(3000)
     for samples in (200, 2500):
-        train_rows, test_rows = evaluate.choose_painted_rows(arrays["y_train"], arrays["y_test"], samples)
-        assert len(set(train_rows)) == len(set(test_rows)) == samples
-        np.testing.assert_array_equal(np.bincount(arrays["y_train"][train_rows]),
-                                      np.bincount(arrays["y_test"][test_rows]))
-    assert set(np.bincount(arrays["y_test"][evaluate.choose_painted_rows(
+        train_indices, test_indices = evaluate_stackgan.choose_indices(arrays["y_train"], arrays["y_test"], samples)
+        assert len(set(train_indices)) == len(set(test_indices)) == samples
+        np.testing.assert_array_equal(np.bincount(arrays["y_train"][train_indices]),
+                                      np.bincount(arrays["y_test"][test_indices]))
+    assert set(np.bincount(arrays["y_test"][evaluate_stackgan.choose_indices(
         arrays["y_train"], arrays["y_test"], 200)[1]])) == {20}
     for y_train, y_test, samples in ((arrays["y_train"], arrays["y_test"], 3010), (arrays["y_train"][:100],
                                      arrays["y_test"], 200), (arrays["y_train"], arrays["y_test"][:60], 60)):
         with pytest.raises(InputError):
-            evaluate.choose_painted_rows(y_train, y_test, samples)
+            evaluate_stackgan.choose_indices(y_train, y_test, samples)
 
 
-EVALUATE = str(ROOT / "evaluate.py")
-SMALL = ("--data", "small.npz", "--samples", "200", "--output-dir", "outputs/stackgan")
+SCRIPT = str(ROOT / "evaluate_stackgan.py")
+SMALL = ("--data", "small.npz", "--samples", "200")
 NETWORKS = ("text_encoder.keras", "stage1_generator.keras", "stage2_generator.keras")
 
 
 @pytest.fixture(scope="module")
 def scored(stackgan_run, forked_script, tmp_path_factory):
-    """A folder with small real data, a small run, unusable runs, and what `evaluate.py` left; no test may change it."""
+    """A folder with small real data, a small run, unusable ones, and what `evaluate_stackgan.py` left there."""
     folder = tmp_path_factory.mktemp("scored")
     np.savez(folder / "small.npz", **bundled_arrays(3000))
     run = folder / "outputs" / "stackgan"
     run.mkdir(parents=True)
     for name in NETWORKS:
         shutil.copy(stackgan_run / "outputs" / "stackgan" / name, run)
-    for name in ("both", "halved", "unjudged", "incomplete"):
+    for name in ("halved", "damaged", "incomplete"):
         shutil.copytree(run, folder / name)
-    shutil.copy(run / NETWORKS[2], folder / "both" / "generator.keras")
     (folder / "halved" / NETWORKS[2]).write_bytes((run / NETWORKS[2]).read_bytes()[:-1000])
-    (folder / "unjudged" / "painted_classifier.keras").write_bytes(b"not a network")
+    (folder / "damaged" / "painted_classifier.keras").write_bytes(b"not a network")
     (folder / "incomplete" / NETWORKS[1]).unlink()
-    status, stdout, stderr = forked_script(SMALL, folder, EVALUATE)
+    status, stdout, stderr = forked_script(SMALL, folder, SCRIPT)
     assert (status, stderr) == (0, "")
     return folder, stdout
 
@@ -184,21 +184,21 @@ def test_evaluation_leaves_figures_and_pictures(scored):
     assert metrics["Stage I"]["checkerboard_energy"] == pytest.approx(0, abs=1e-9)
     assert 0 < 2 * real["checkerboard_energy"] < metrics["Stage II"]["checkerboard_energy"]
     assert metrics["painted_classifier_test_accuracy"]["background"] > 0.8
-    for name in ("obedience", "sentences"):
+    for name in ("attribute_accuracy", "sentences"):
         picture = iio.imread(folder / "plots" / "stackgan" / f"{name}.png")
         assert min(picture.shape[:2]) > 300 and picture[..., :3].std() > 10
     for words in ("Stage I", "Stage II", "real halved", "all said: all five", "never seen: ink", "unsaid: slant",
-                  "digit alone: thickness", "FID", "checkerboard", "metrics.json", "obedience.png", "sentences.png",
-                  "painted_classifier.keras"):
+                  "digit alone: thickness", "FID", "checkerboard", "metrics.json", "attribute_accuracy.png",
+                  "sentences.png", "painted_classifier.keras"):
         assert words in stdout
     assert {str(path.relative_to(folder)) for path in folder.glob("*")} == {
-        "small.npz", "outputs", "plots", "both", "halved", "unjudged", "incomplete"}
+        "small.npz", "outputs", "plots", "halved", "damaged", "incomplete"}
 
 
 def test_a_second_evaluation_reuses_the_classifiers_and_repeats_every_figure(forked_script, scored):
     folder, first = scored
     before = contents(folder)
-    status, stdout, stderr = forked_script(SMALL, folder, EVALUATE)
+    status, stdout, stderr = forked_script(SMALL, folder, SCRIPT)
     assert (status, stderr) == (0, "")
     assert first.count("Training the classifier") == 2 and "Training the classifier" not in stdout
     assert contents(folder) == before
@@ -211,8 +211,7 @@ def test_several_runs_are_scored_with_their_median(forked_script, scored, tmp_pa
         shutil.copytree(folder / "outputs" / "stackgan", tmp_path / name)
     save_network(tmp_path / "b" / NETWORKS[2], stackgan_mnist.build_stage2_generator())
     before = contents(tmp_path / "b")
-    status, stdout, stderr = forked_script(["--data", "small.npz", "--samples", "200", "--runs", "a", "b", "--plots-dir",
-                                            "pictures"], tmp_path, EVALUATE)
+    status, stdout, stderr = forked_script([*SMALL, "--runs", "a", "b", "--plots-dir", "pictures"], tmp_path, SCRIPT)
     assert (status, stderr) == (0, "") and "median Stage II" in stdout
     metrics = json.loads((tmp_path / "a" / "metrics.json").read_text())
     assert metrics["runs"] == ["a", "b"]
@@ -225,30 +224,21 @@ def test_several_runs_are_scored_with_their_median(forked_script, scored, tmp_pa
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (["--output-dir", "new"], "neither generator.keras"),
-    (["--output-dir", "both"], "--kind"),
-    (["--output-dir", "both", "--kind", "stackgan", "--data", "missing.npz"], "missing.npz"),
-    (["--output-dir", "outputs/stackgan", "--kind", "cgan"], "train first"),
-    (["--output-dir", "new", "--kind", "stackgan"], "there is no network new/text_encoder.keras"),
-    (["--output-dir", "incomplete"], "there is no network incomplete/stage1_generator.keras"),
-    (["--output-dir", "halved"], "halved/stage2_generator.keras is damaged"),
-    (["--output-dir", "unjudged", "--data", "small.npz", "--samples", "200"], "delete it"),
+    (["--runs", "new"], "there is no network new/text_encoder.keras"),
+    (["--runs", "incomplete"], "there is no network incomplete/stage1_generator.keras"),
+    (["--runs", "halved"], "halved/stage2_generator.keras is damaged"),
+    (["--runs", "damaged", "--data", "small.npz", "--samples", "200"], "delete it"),
     (["--runs", "outputs/stackgan", "new"], "there is no network new/text_encoder.keras"),
-    (["--runs", "outputs/stackgan", "--generator", "both/generator.keras"], "not allowed"),
-    (["--runs", "outputs/stackgan", "--kind", "cgan"], "--runs"), (["--runs", ""], "--runs"),
-    (["--output-dir", "outputs/stackgan", "--validation", "100"], "--validation is for a CGAN"),
-    (["--generator", "both/generator.keras", "--kind", "stackgan"], "--generator"),
-    (["--runs", "outputs/stackgan", "--output-dir", "new"], "--output-dir"),
-    (["--runs", "outputs/stackgan", "--output-dir", "outputs"], "--output-dir"),
-    (["--output-dir", "outputs/stackgan", "--data", "small.npz"], "fewer samples"),
-    (["--output-dir", "outputs/stackgan", "--samples", "201"], "--samples"),
-    (["--output-dir", "outputs/stackgan", "--plots-dir", "/dev/null/plots"],
-     "cannot write to the folder /dev/null/plots"),
+    (["--runs", ""], "--runs"),
+    (["--validation", "100"], "--validation"),
+    (["--data", "missing.npz"], "missing.npz"),
+    (["--data", "small.npz"], "fewer samples"),
+    (["--samples", "201"], "--samples"),
+    (["--plots-dir", "/dev/null/plots"], "cannot write to the folder /dev/null/plots"),
 ])
 def test_bad_input_gets_one_line_and_harms_nothing(forked_script, scored, arguments, words):
     folder, _ = scored
     before = contents(folder)
-    status, stdout, stderr = forked_script(arguments, folder, EVALUATE)
-    assert (status, stdout) == (2, "") and words in stderr
-    assert stderr.startswith("evaluate.py: error: ") and stderr.count("\n") == 1
-    assert contents(folder) == before and not (folder / "new").exists()
+    result = forked_script(arguments, folder, SCRIPT)
+    assert_refused(result, folder, before, words, script=SCRIPT)
+    assert result[1] == "" and not (folder / "new").exists()

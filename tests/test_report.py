@@ -1,4 +1,4 @@
-"""The reports against the files of the experiments: numbers, figures, commands, and both languages alike."""
+"""The reports against the files in results/: numbers, figures, commands, and both languages alike."""
 
 import json
 import re
@@ -9,6 +9,11 @@ from coursework.report import NUMBER, with_numbers
 from helpers import ROOT
 from mnist_gan.errors import InputError
 
+# Where files outside of results/experiments/ are from, by how their names start.
+MEASURED_BY = {"cgan/": "python cgan_mnist.py", "stackgan/": "python evaluate_stackgan.py",
+               "benchmark/benchmark_stackgan": "python benchmark.py --stackgan",
+               "benchmark/benchmark": "python benchmark.py --rounds",
+               "benchmark/scaling": "python benchmark.py --workers"}
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in experiments.REPORTS}
 
 
@@ -18,7 +23,7 @@ def sources(text):
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_the_numbers_of_the_report_are_those_of_the_experiments(name):
+def test_the_numbers_of_the_report_are_those_of_the_files(name):
     assert NUMBER.search(TEXTS[name])
     assert with_numbers(TEXTS[name], experiments.COMMITTED) == TEXTS[name]
 
@@ -36,27 +41,30 @@ def test_a_figure_has_as_many_decimals_for_every_run_in_its_row(name):
     for row in TEXTS[name].splitlines():
         decimals = {}
         for shown, source, path, _ in NUMBER.findall(row):
-            if row.startswith("|") and source.startswith("../"):  # in whose paths the figure's name is the last
+            if row.startswith("|") and not source.startswith("experiments/"):  # there the figure is not the last name
                 decimals.setdefault(path.split(" / ")[-1], set()).add(len(shown.partition(".")[2]))
         assert all(len(numbers) == 1 for numbers in decimals.values()), row
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_every_experiment_in_the_report_has_its_command_its_figure_and_its_numbers(name):
+def test_whatever_the_report_quotes_has_its_command(name):
     text = TEXTS[name]
     commands = " ".join(re.findall(r"`python experiments\.py ([a-z_0-9 ]+)`", text)).split()
     assert set(commands) <= set(experiments.EXPERIMENTS)
-    figures = re.findall(r"!\[[^]]+\]\((\S+)\)", text)
-    assert figures and all((ROOT / figure).is_file() for figure in figures)
-    shown = {figure.split("/")[-1].removesuffix(".png") for figure in figures if "experiments" in figure}
-    others = {"../seeds": "cgan_mnist.py", "../unstretched": "cgan_mnist.py", "../older_means": "cgan_mnist.py",
-              "../fid_by_epoch": "cgan_mnist.py",
-              **{f"../means/{path.stem}": "cgan_mnist.py" for path in (ROOT / "outputs" / "means").glob("*.json")},
-              "../stackgan/metrics": "evaluate.py", "../stackgan/seeds": "evaluate.py", "../benchmark": "benchmark.py",
-              "../benchmark_stackgan": "benchmark.py --stackgan", "../scaling": "benchmark.py --workers"}
-    used = {source[0] for source in sources(text)}
-    assert shown | used - set(others) <= set(commands)
-    assert all(f"`python {others[name]}" in text for name in used & set(others))
+    for source in {*(source for source, _, _ in sources(text)), *re.findall(r"\]\(results/(\S+)\.png\)", text)}:
+        folder, experiment = source.split("/", 1)
+        if folder == "experiments":
+            assert experiment in commands
+        else:
+            command = next(command for start, command in MEASURED_BY.items() if source.startswith(start))
+            assert f"`{command}" in text, source
+
+
+@pytest.mark.parametrize("name", [*TEXTS, "README.md"])
+def test_links_are_to_committed_files_that_no_command_writes_to_by_default(name):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / name).read_text(encoding="utf-8"))
+    assert links and all((ROOT / link).is_file() for link in links)
+    assert not [link for link in links if link.startswith(("outputs", "plots"))]
 
 
 def numbers_in_rows(text):
@@ -64,7 +72,7 @@ def numbers_in_rows(text):
     return [re.findall(r"\d+\.\d+", row.split("|", 2)[2]) for row in text.splitlines() if row.startswith("| ")]
 
 
-def test_the_readme_shows_what_each_means_gives_as_the_report_does():
+def test_the_readme_shows_the_ablation_as_the_report_does():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = numbers_in_rows(readme.split("| left out |")[1].split("\n\n")[0])
     reported = [row[:2] + row[3:] for row in numbers_in_rows(NUMBER.sub(r"\1", TEXTS["REPORT.md"]))]  # no worst digit
@@ -79,7 +87,7 @@ def test_both_languages_show_the_same_numbers_figures_and_links():
 
 
 def test_committed_files_say_what_they_are_and_are_not_of_a_quick_run():
-    for path in set(experiments.COMMITTED.glob("*.json")) - set(experiments.COMMITTED.glob("*.parts.json")):
+    for path in (experiments.COMMITTED / "experiments").glob("*.json"):
         record = json.loads(path.read_text())
         assert record["command"] == f"python experiments.py {path.stem}" and not record["settings"]["quick"]
         assert path.stem in experiments.EXPERIMENTS

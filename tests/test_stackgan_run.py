@@ -169,7 +169,7 @@ def test_networks_that_cannot_be_used_are_refused(forked_script, copy_of_run, na
     elif damage == "halved":
         path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
     else:
-        shutil.copy(ROOT / "outputs" / "generator.keras", path)
+        shutil.copy(ROOT / "results" / "cgan" / "generator.keras", path)
     before = contents(copy_of_run)
     assert_refused(forked_script(["--generate", "a two"], copy_of_run, STACKGAN), copy_of_run, before, f"{name}.keras",
                    script=STACKGAN)

@@ -1,12 +1,14 @@
-"""Whether pictures obey their sentences, whether what a sentence leaves unsaid varies, and whether pixels alternate.
+"""Attribute accuracy of pictures for sentences, conditional diversity, and checkerboards.
 
 Descriptions are int32 (n, 5), as in `mnist_gan/data/sentences.py`; all that they say can be measured in a picture.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from mnist_gan.data.mnist import DIGITS, blocks
-from mnist_gan.data.painting import NEVER_SEEN, draw_colours, read_pictures, shape_classes
+from mnist_gan.data.painting import NEVER_SEEN, draw_colours, enlarge, halve, paint, read_pictures, shape_classes
 from mnist_gan.data.sentences import ATTRIBUTES, COLOURS, LANGUAGES, UNSAID, describe
 
 ALL_FIVE = "all_five"  # beside ATTRIBUTES, the name of the share of pictures that have every attribute right
@@ -24,18 +26,18 @@ def describe_images(images, digits, cuts, random):
 
 
 def recolour_never_seen(descriptions, random):
-    """Return (rows (m,), descriptions (m, 5)): those whose digit has an ink in NEVER_SEEN, in that ink.
+    """Return (indices (m,), descriptions (m, 5)): those whose digit has an ink in NEVER_SEEN, in that ink.
 
     The numpy generator `random` draws the backgrounds among the other colours.
     """
     inks = np.full(DIGITS, UNSAID)
     for digit, name in NEVER_SEEN:
         inks[digit] = COLOURS.index(name)
-    rows = np.flatnonzero(inks[descriptions[:, 0]] != UNSAID)
-    recoloured = descriptions[rows]
+    indices = np.flatnonzero(inks[descriptions[:, 0]] != UNSAID)
+    recoloured = descriptions[indices]
     recoloured[:, 1] = inks[recoloured[:, 0]]
-    recoloured[:, 2] = (recoloured[:, 1] + 1 + random.integers(len(COLOURS) - 1, size=len(rows))) % len(COLOURS)
-    return rows, recoloured
+    recoloured[:, 2] = (recoloured[:, 1] + 1 + random.integers(len(COLOURS) - 1, size=len(indices))) % len(COLOURS)
+    return indices, recoloured
 
 
 def unsay(descriptions, random):
@@ -57,6 +59,39 @@ def write_sentences(descriptions, random):
     """Return a sentence for each of the descriptions, every third in Persian, in phrasings that `random` draws."""
     return [describe(description, random, LANGUAGES[number % 3 == 2])
             for number, description in enumerate(descriptions.tolist())]
+
+
+class Scene(NamedTuple):
+    """Sentences about real images, and what they are about. Descriptions are (n, 5)."""
+    images: np.ndarray  # uint8 (n, 28, 28)
+    real: np.ndarray  # descriptions of the images as they are painted
+    asked: np.ndarray  # descriptions of what the sentences say about them
+    sentences: list  # n strings
+
+
+def prepare_scenes(images, digits, cuts, seed) -> dict:
+    """Return four Scenes, a dictionary, about uint8 images (n, 28, 28) with labels `digits` (n,).
+
+    `seen` says everything about each image, painted in colours as in training; `never_seen` says everything about those
+    whose digit has an ink that it never has in training, in that ink; `unsaid` leaves out what sentences in training
+    leave out; `digit_alone` leaves out all else. `cuts` is what `shape_cuts` returned for the training images.
+    """
+    random = np.random.default_rng((seed, 0))
+    real = describe_images(images, digits, cuts, random)
+    indices, recoloured = recolour_never_seen(real, random)
+    scenes = {"seen": (images, real, real), "never_seen": (images[indices], recoloured, recoloured),
+              "unsaid": (images, real, unsay(real, random)), "digit_alone": (images, real, digits_alone(real))}
+    return {name: Scene(images, real, asked, write_sentences(asked, random))
+            for name, (images, real, asked) in scenes.items()}
+
+
+def paint_for_stages(images, descriptions) -> tuple:
+    """Return images uint8 (n, 28, 28) painted as described (n, 5), halved and enlarged again and as they are.
+
+    Both are (n, 28, 28, 3) in [-1, 1], what perfect generators of Stage I and of Stage II would draw.
+    """
+    pictures = paint(images, descriptions[:, 1], descriptions[:, 2])
+    return enlarge(halve(pictures).numpy()), pictures.numpy()
 
 
 def find_attributes(pictures, cuts, see_digits):

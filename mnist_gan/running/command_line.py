@@ -12,6 +12,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from mnist_gan.data.mnist import DIGITS
 from mnist_gan.errors import InputError
 from mnist_gan.running.distribution import run_distributed
 
@@ -48,6 +49,14 @@ def digit_string(text) -> str:
     if not (text.isascii() and text.isdigit() and len(text) <= 100):
         raise argparse.ArgumentTypeError(f"must be 1 to 100 digits such as 31415, not {text!r}")
     return text
+
+
+def sample_count(text) -> int:
+    """Check the argument of --samples of an evaluation, a multiple of 10, and return it."""
+    count = whole_number(50, 100_000)(text)
+    if count % DIGITS:
+        raise argparse.ArgumentTypeError(f"must be a multiple of {DIGITS}, not {text!r}")
+    return count
 
 
 class Parser(argparse.ArgumentParser):
