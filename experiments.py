@@ -57,8 +57,8 @@ def list_experiments():
     for name, experiment in EXPERIMENTS.items():
         path = COMMITTED / "experiments" / f"{name}.json"
         time = readable_time(json.loads(path.read_text())["seconds"]) if path.is_file() else "not measured yet"
-        lines.append(f"{name:<24}{experiment.__doc__.splitlines()[0]} ({time})")
-    print("\n".join(lines))  # at once, so that head can close the pipe after a line
+        lines.append(f"{name:<24}{experiment.__doc__.splitlines()[0]} ({time})\n")
+    print("".join(lines), end="")  # in one write, so that `head -1` has it all before it closes the pipe
 
 
 def run_experiment(name, context, settings, plots):
