@@ -1,20 +1,19 @@
 """Fixtures that several test files share."""
 
+import contextlib
 import fcntl
-import json
+import importlib
+import io
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-import time
+from pathlib import Path
 
 import pytest
 
 pytest.register_assert_rewrite("helpers")  # so that its asserts tell what they compared, as those of the tests do
-from helpers import (DEADLINE, EPOCHS, ROOT, SCRIPT, SMALL_RUN, SMALL_STACKGAN, STACKGAN,  # noqa: E402
-                     clean_environment)
+from helpers import FINISHED_RUN, ROOT, SCRIPT, SMALL_STACKGAN, STACKGAN, run_script
 
 sys.path.insert(0, str(ROOT))
 
@@ -43,56 +42,37 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
 
 
-class ForkedProcess:
-    """A process that the forking server has started; its output is in the files `stdout` and `stderr`."""
-
-    def __init__(self, ask, folder, request):
-        """Let `ask`, which sends a request and returns the answer, start what `request` says."""
-        self.ask, self.stdout, self.stderr = ask, folder / "stdout", folder / "stderr"
-        for path in (self.stdout, self.stderr):
-            path.touch()  # so that they can be read before the process has come to open them
-        script, arguments, run_folder, size, variables = request
-        self.pid = ask([str(script), arguments, str(run_folder), str(self.stdout), str(self.stderr), size, variables])
-
-    def kill_when(self, condition):
-        """Kill the process as soon as `condition()` holds, and wait for its end."""
-        end = time.monotonic() + DEADLINE
-        while not condition():
-            assert time.monotonic() < end, self.stderr.read_text()
-            time.sleep(0.01)
-        os.kill(self.pid, signal.SIGKILL)
-        self.ask(self.pid)
-
-    def wait(self):
-        """Wait for the end and return (exit status, stdout, stderr)."""
-        return self.ask(self.pid), self.stdout.read_text(), self.stderr.read_text()
-
-
 @pytest.fixture(scope="session")
-def fork_script(tmp_path_factory):
-    """A function like `start_script` that saves the seconds each import of TensorFlow takes.
+def run_command():
+    """A function that runs `script` with `arguments` in `folder` and returns (exit status, stdout, stderr).
 
-    Every call is a process of its own with the script as its main program. No file may become larger than `size` bytes.
+    It calls the script's `main` in this process, which saves the seconds that an import of TensorFlow takes. To train,
+    a process of its own is faster: XLA's cache knows a function by a number that counts all functions of a process.
     """
-    with subprocess.Popen([sys.executable, ROOT / "tests" / "forking_server.py"], text=True,
-                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=clean_environment()) as server:
-        def ask(request):
-            print(json.dumps(request), file=server.stdin, flush=True)
-            return int(server.stdout.readline())
+    def run(arguments, folder, script=SCRIPT):
+        name = ".".join(Path(script).relative_to(ROOT).with_suffix("").parts)
+        main = importlib.import_module(name).main
+        import keras  # after the script, whose package starts TensorFlow without its messages
 
-        def start(arguments, folder, script=SCRIPT, size=None, **variables):
-            return ForkedProcess(ask, tmp_path_factory.mktemp("captured"), (script, arguments, folder, size, variables))
-        yield start
-        server.stdin.close()
+        # Keras numbers the layers of a process. The files of a run hold these names, so each run counts from the start.
+        keras.backend.clear_session()
+        stdout, stderr = io.StringIO(), io.StringIO()
+        with contextlib.chdir(folder), contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+            try:
+                status = main([*arguments])
+            except SystemExit as end:
+                status = end.code
+        return status, stdout.getvalue(), stderr.getvalue()
+    return run
 
 
 @pytest.fixture(scope="session")
-def forked_script(fork_script):
-    """A function like `run_script`: `fork_script`, to the end."""
-    return lambda *arguments, **options: fork_script(*arguments, **options).wait()
+def forked_script(run_command):
+    """Another name of `run_command`."""
+    return run_command
 
 
-def train_once(tmp_path_factory, worker_id, forked_script, name, arguments, script):
+def train_once(tmp_path_factory, worker_id, name, arguments, script):
     """Return the folder `name` of an uninterrupted run of `script`, with its output in the files stdout and stderr.
 
     The workers of a parallel test run share it: the first that needs it trains, the others wait for it.
@@ -103,7 +83,7 @@ def train_once(tmp_path_factory, worker_id, forked_script, name, arguments, scri
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             training = tmp_path_factory.mktemp("training")
-            status, stdout, stderr = forked_script(arguments, training, script)
+            status, stdout, stderr = run_script(arguments, training, script)
             assert status == 0, stderr
             (training / "stdout").write_text(stdout)
             (training / "stderr").write_text(stderr)
@@ -112,16 +92,15 @@ def train_once(tmp_path_factory, worker_id, forked_script, name, arguments, scri
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory, worker_id, forked_script):
+def finished_run(tmp_path_factory, worker_id):
     """The folder of an uninterrupted run of the CGAN, as `train_once` leaves it; no test may change it."""
-    return train_once(tmp_path_factory, worker_id, forked_script, "finished_run",
-                      [*SMALL_RUN, "--epochs", str(EPOCHS)], SCRIPT)
+    return train_once(tmp_path_factory, worker_id, "finished_run", FINISHED_RUN, SCRIPT)
 
 
 @pytest.fixture(scope="session")
-def stackgan_run(tmp_path_factory, worker_id, forked_script):
+def stackgan_run(tmp_path_factory, worker_id):
     """The folder of an uninterrupted run of the StackGAN, as `train_once` leaves it; no test may change it."""
-    return train_once(tmp_path_factory, worker_id, forked_script, "stackgan_run", SMALL_STACKGAN, STACKGAN)
+    return train_once(tmp_path_factory, worker_id, "stackgan_run", SMALL_STACKGAN, STACKGAN)
 
 
 @pytest.fixture

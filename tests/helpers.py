@@ -1,10 +1,13 @@
-"""What several test files share: the command line in a subprocess, folders to compare, small data files."""
+"""What several test files share: scripts in processes of their own, folders to compare, small data files."""
 
+import contextlib
 import functools
 import os
+import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ STACKGAN = str(ROOT / "stackgan_mnist.py")
 # Its random masks are resumed, too, and its last two epochs settle.
 SMALL_RUN = ("--train-size", "256", "--batch-size", "64", "--dropout", "0.2", "--settle-after", "1")
 BATCHES, EPOCHS = 4, 3  # 4 batches an epoch of a SMALL_RUN; 3 epochs in the run that the others are compared with
+FINISHED_RUN = (*SMALL_RUN, "--epochs", str(EPOCHS))
 SMALL_STACKGAN = ("--train-size", "256", "--encoder-epochs", "1", "--stage1-epochs", "2", "--stage2-epochs", "1")
 DEADLINE = 300  # seconds after which something that should have happened never will
 
@@ -30,24 +34,51 @@ def clean_environment():
             if name in ("TF_CONFIG", "TF_XLA_FLAGS") or not name.startswith("TF_")}
 
 
-def start_script(arguments, folder, script=SCRIPT, **options):
-    """Start a script with `arguments` in `folder`, output to pipes unless `options` say otherwise."""
-    def heed_interrupts():  # which a test run in the background may ignore, and what it starts would do so, too
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "preexec_fn": heed_interrupts,
-               **options}
-    return subprocess.Popen([sys.executable, script, *arguments], cwd=folder, stdin=subprocess.DEVNULL,
-                            env=clean_environment(), **options)
+@contextlib.contextmanager
+def start_script(arguments, folder, script=SCRIPT, stdout=subprocess.PIPE, file_size=None, **environment):
+    """Start a script with `arguments` in `folder`; yield its process, which is killed when the context ends.
 
-
-def run_script(arguments, folder, **options):
-    """Run a script, as `start_script` does, to its end and return (exit status, stdout, stderr)."""
-    with start_script(arguments, folder, **options) as process:
+    Its output goes to pipes, its `stdout` elsewhere if that is given. No file may become larger than `file_size` bytes.
+    `environment` are variables beyond those that a user has.
+    """
+    def prepare():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a test run in the background may ignore it, and so would this
+        if file_size is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+    with subprocess.Popen([sys.executable, script, *arguments], cwd=folder, text=True, preexec_fn=prepare,
+                          stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE,
+                          env={**clean_environment(), **environment}) as process:
         try:
-            stdout, stderr = process.communicate(timeout=DEADLINE)
+            yield process
         finally:
             process.kill()
+
+
+def finish(process):
+    """Wait for the end of `process` and return (exit status, stdout, stderr)."""
+    stdout, stderr = process.communicate(timeout=DEADLINE)
     return process.returncode, stdout, stderr
+
+
+def run_script(*arguments, **options):
+    """Run a script, as `start_script` does, to its end and return (exit status, stdout, stderr)."""
+    with start_script(*arguments, **options) as process:
+        return finish(process)
+
+
+def wait_for_line(process, start):
+    """Read what `process` prints up to the line that begins with `start`; fail if it ends before."""
+    while not process.stdout.readline().startswith(start):
+        assert process.poll() is None, process.stderr.read()
+
+
+def wait_until(condition, process):
+    """Wait until `condition()` holds; fail if `process` ends first or nothing happens for too long."""
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
 
 def contents(folder):
@@ -84,6 +115,6 @@ def bundled_mnist():
         return dict(archive)
 
 
-def bundled_arrays(rows):
-    """Return copies of the first `rows` training and test images of the bundled MNIST, and of their labels."""
-    return {name: array[:rows].copy() for name, array in bundled_mnist().items()}
+def bundled_arrays(count):
+    """Return copies of the first `count` training and test images of the bundled MNIST, and of their labels."""
+    return {name: array[:count].copy() for name, array in bundled_mnist().items()}

@@ -33,8 +33,8 @@ BAD_VALUES = [
 
 
 @pytest.mark.parametrize("option, value", BAD_VALUES)
-def test_a_value_out_of_range_is_refused(forked_script, tmp_path, option, value):
-    result = forked_script([f"{option}={value}"], tmp_path)
+def test_a_value_out_of_range_is_refused(run_command, tmp_path, option, value):
+    result = run_command([f"{option}={value}"], tmp_path)
     assert_refused(result, tmp_path, {}, option, value)
 
 
@@ -48,15 +48,18 @@ TINY = ("--train-size", "64", "--batch-size", "64", "--epochs", "1")  # should i
     (["--resume", "--generate", "3"], "--generate"),
     ([*TINY, "--samples", "4"], "--generate"), ([*TINY, "--samples", "1"], "--generate"),
     ([*TINY, "--generator", "my.keras"], "--generate"),
-    (["--train-size", "100", "--batch-size", "128"], "--batch-size 128")])
-def test_a_command_line_that_makes_no_sense_is_refused(forked_script, tmp_path, arguments, word):
-    assert_refused(forked_script(arguments, tmp_path), tmp_path, {}, word)
+    (["--train-size", "100", "--batch-size", "128"], "--batch-size 128"),
+    ([*TINY, "--averaging-decay", "0.9"], "--averaging-decay is now --ema-decay"),
+    ([*TINY, "--smoothing=1"], "--smoothing is now --box-filter"),
+    (["--smoothing"], "--smoothing is now --box-filter")])
+def test_a_command_line_that_makes_no_sense_is_refused(run_command, tmp_path, arguments, word):
+    assert_refused(run_command(arguments, tmp_path), tmp_path, {}, word)
 
 
 @pytest.mark.parametrize("arguments, word", [
     (["--epochs", "0"], "--epochs"), (["--data", "none.npz"], "none.npz"), (["--generate", "3"], "generator")])
 def test_each_kind_of_refusal_is_one_line_for_a_process_started_from_nothing(tmp_path, arguments, word):
-    # The other tests of bad input share the import of TensorFlow, this one has all that it might print too.
+    # The other tests of bad input call `main` in this process, here TensorFlow has its chance to print something, too.
     assert_refused(run_script(arguments, tmp_path), tmp_path, {}, word)
 
 
@@ -67,30 +70,35 @@ NAME_TOO_LONG = "x" * 300  # for any file system
     ["--data", NAME_TOO_LONG], ["--data", "two\nlines.npz"], ["--data", "windows.npz\r"],
     ["--output-dir", NAME_TOO_LONG], ["--resume", "--output-dir", NAME_TOO_LONG],
     ["--generate", "3", "--generator", NAME_TOO_LONG]])
-def test_a_path_that_cannot_be_is_refused(forked_script, tmp_path, arguments):
-    assert_refused(forked_script(arguments, tmp_path), tmp_path, {}, arguments[-1].split()[0])
+def test_a_path_that_cannot_be_is_refused(run_command, tmp_path, arguments):
+    assert_refused(run_command(arguments, tmp_path), tmp_path, {}, arguments[-1].split()[0])
 
 
 @pytest.mark.parametrize("option", ["--output-dir", "--plots-dir"])
 @pytest.mark.parametrize("target", ["file", "file/below", "/dev/null/x", "/proc/x"])
-def test_a_folder_that_cannot_be_written_to_is_refused(forked_script, tmp_path, option, target):
+def test_a_folder_that_cannot_be_written_to_is_refused(run_command, tmp_path, option, target):
     (tmp_path / "file").write_text("of the user")
     before = contents(tmp_path)
-    assert_refused(forked_script([option, target], tmp_path), tmp_path, before, target)
+    assert_refused(run_command([option, target], tmp_path), tmp_path, before, target)
 
 
 def test_work_is_done_also_where_the_output_was_closed(tmp_path):
     # All scripts work within `run`, and ask there whether somebody watches.
-    code = "import sys; from mnist_gan.running.command_line import run; sys.exit(run(lambda: print(sys.stdout.isatty())))"
+    code = """
+import sys
+from mnist_gan.running.command_line import run
+sys.exit(run("script.py", lambda: print(sys.stdout.isatty())))
+"""
     result = subprocess.run(shlex.join([sys.executable, "-c", code]) + " >&-", shell=True, cwd=tmp_path,
                             capture_output=True, env={**clean_environment(), "PYTHONPATH": str(ROOT)})
     assert (result.returncode, result.stderr) == (0, b"")
 
 
-def test_help_tells_every_option_and_its_default(forked_script, tmp_path):
-    status, stdout, stderr = forked_script(["--help"], tmp_path)
+def test_help_tells_every_option_and_its_default(run_command, tmp_path):
+    status, stdout, stderr = run_command(["--help"], tmp_path)
     assert (status, stderr) == (0, "")
     for option in {option for option, _ in BAD_VALUES} | {"--resume"}:
         assert option in stdout
     assert "default" in stdout
+    assert "--averaging-decay" not in stdout
     assert contents(tmp_path) == {}

@@ -1,5 +1,6 @@
 """One training on two workers: the same as on one, the same again, and what happens when something is wrong."""
 
+import contextlib
 import json
 import os
 import signal
@@ -10,11 +11,12 @@ from types import SimpleNamespace
 import cgan_mnist
 import numpy as np
 import pytest
-from helpers import (REPEATED_FILES, SMALL_STACKGAN, STACKGAN, assert_one_line, assert_refused, contents,
-                     start_script)
-from mnist_gan.running.distribution import check_cluster, choose_strategy
-from mnist_gan.errors import InputError
+from helpers import (REPEATED_FILES, SMALL_STACKGAN, STACKGAN, assert_one_line, assert_refused, contents, finish,
+                     start_script, wait_for_line, wait_until)
 from mnist_gan.data.mnist import load_training_images
+from mnist_gan.errors import InputError
+from mnist_gan.running.distribution import check_cluster, choose_strategy
+from mnist_gan.running.run import shuffled_batches
 
 ARGUMENTS = ["--train-size", "320", "--batch-size", "32", "--epochs", "3"]  # 30 batches
 
@@ -36,80 +38,82 @@ def cluster(ports, index):
                        "task": {"type": "worker", "index": index}})
 
 
-@pytest.fixture(scope="session")
-def start_workers(fork_script):
-    """A function that starts a worker in each of `folders`, and all of them see nothing but their CPU."""
-    def start(folders, *given, **options):
-        ports = free_ports(len(folders))
-        return [fork_script(arguments, folder, TF_CONFIG=cluster(ports, index), CUDA_VISIBLE_DEVICES="", **options)
-                for index, (folder, arguments) in enumerate(zip(folders, given, strict=True))]
-    return start
+@contextlib.contextmanager
+def started_workers(folders, *given, **options):
+    """Start a worker in each of `folders` with the arguments `given` for it; yield the processes.
+
+    All of them see nothing but their CPU.
+    """
+    ports = free_ports(len(folders))
+    with contextlib.ExitStack() as running:
+        yield [running.enter_context(start_script(
+            arguments, folder, TF_CONFIG=cluster(ports, index), CUDA_VISIBLE_DEVICES="", **options))
+            for index, (folder, arguments) in enumerate(zip(folders, given, strict=True))]
+
+
+def run_workers(folders, *given, **options):
+    """Run workers, as `started_workers` does, to their end; return (exit status, stdout, stderr) of each."""
+    with started_workers(folders, *given, **options) as workers:
+        return [finish(worker) for worker in workers]
 
 
 @pytest.fixture(scope="module")
-def spread_run(start_workers, tmp_path_factory):
+def distributed_run(tmp_path_factory):
     """The folders of both workers of a finished run: the first writes all files, the second none."""
     folders = tmp_path_factory.mktemp("chief"), tmp_path_factory.mktemp("other")
-    for worker in start_workers(folders, ARGUMENTS, ARGUMENTS):
-        status, _, stderr = worker.wait()
+    for status, _, stderr in run_workers(folders, ARGUMENTS, ARGUMENTS):
         assert (status, stderr) == (0, "")
     return folders
 
 
-def test_only_the_first_worker_writes_files(spread_run):
-    chief, other = spread_run
+def test_only_the_first_worker_writes_files(distributed_run):
+    chief, other = distributed_run
     assert set(REPEATED_FILES) | {"outputs/checkpoint.npz", "outputs/settings.json"} == set(contents(chief))
     assert not list(other.iterdir())
 
 
-def test_two_workers_train_what_one_process_does(spread_run):
+def test_two_workers_train_what_one_process_does(distributed_run):
     settings = cgan_mnist.parse_arguments(ARGUMENTS)
-    images, labels = load_training_images(None, settings.train_size, settings.batch_size)
-    training = cgan_mnist.build_training(settings, images, labels)
-    history = np.concatenate([cgan_mnist.train_epoch(training, settings, epoch) for epoch in range(2)])
-    spread_history = np.loadtxt(spread_run[0] / "outputs" / "history.csv", delimiter=",", skiprows=1)[:, 2:]
+    gan = cgan_mnist.CGAN(settings, *load_training_images(None, settings.train_size, settings.batch_size))
+    history = np.stack([gan.train_step(indices, step) for epoch in range(3)
+                        for step, indices in shuffled_batches(settings, epoch)])
+    table = np.loadtxt(distributed_run[0] / "outputs" / "history.csv", delimiter=",", skiprows=1)[:, 2:]
     # What rounding changes grows with every batch.
-    np.testing.assert_allclose(spread_history[:5], history[:5], atol=2e-3)
-    np.testing.assert_allclose(spread_history[:20], history, atol=0.1)
-    with np.load(spread_run[0] / "outputs" / "checkpoint.npz") as checkpoint:
+    np.testing.assert_allclose(table[:5], history[:5], atol=2e-3)
+    np.testing.assert_allclose(table[:20], history[:20], atol=0.1)
+    with np.load(distributed_run[0] / "outputs" / "checkpoint.npz") as checkpoint:
         assert checkpoint["epoch"] == 3
-    cgan_mnist.train_epoch(training, settings, 2)
-    cgan_mnist.recalibrate(training.ema_generator, settings.seed)
-    spread_generator = cgan_mnist.load_generator(spread_run[0] / "outputs" / "generator.keras")
-    for ours, theirs in zip(training.ema_generator.get_weights(), spread_generator.get_weights(), strict=True):
+    cgan_mnist.recalibrate(gan.ema_generator, settings.seed)
+    generator = cgan_mnist.load_generator(distributed_run[0] / "outputs" / "generator.keras")
+    for ours, theirs in zip(gan.ema_generator.get_weights(), generator.get_weights(), strict=True):
         np.testing.assert_allclose(theirs, ours, rtol=0.02, atol=5e-3)
 
 
-def test_when_a_worker_is_killed_the_other_ends_in_a_line_and_resuming_gives_the_same_bytes(
-        start_workers, spread_run, tmp_path):
-    chief, victim = start_workers([tmp_path] * 2, ARGUMENTS, ARGUMENTS)
-    victim.kill_when((tmp_path / "outputs" / "checkpoint.npz").exists)
-    killed = time.monotonic()
-    status, _, stderr = chief.wait()
+def test_when_a_worker_is_killed_the_other_ends_in_a_line_and_resuming_gives_the_same_bytes(distributed_run, tmp_path):
+    with started_workers([tmp_path] * 2, ARGUMENTS, ARGUMENTS) as (chief, victim):
+        wait_until((tmp_path / "outputs" / "checkpoint.npz").exists, victim)
+        victim.kill()
+        killed = time.monotonic()
+        status, _, stderr = finish(chief)
     assert status == 1 and time.monotonic() - killed < 60
     assert_one_line(stderr)
     assert "another worker has ended" in stderr and "--resume" in stderr
-    for worker in start_workers([tmp_path] * 2, *[[*ARGUMENTS, "--resume"]] * 2):
-        status, stdout, stderr = worker.wait()
+    for status, stdout, stderr in run_workers([tmp_path] * 2, *[[*ARGUMENTS, "--resume"]] * 2):
         assert (status, stderr) == (0, "") and "Continuing after epoch" in stdout
     for name in REPEATED_FILES:
-        assert (tmp_path / name).read_bytes() == (spread_run[0] / name).read_bytes(), name
+        assert (tmp_path / name).read_bytes() == (distributed_run[0] / name).read_bytes(), name
 
 
-def test_a_worker_that_waits_for_the_others_can_be_interrupted(tmp_path, monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", cluster(free_ports(2), 0))
-    with start_script(ARGUMENTS, tmp_path) as process:
-        try:
-            assert process.stdout.readline() == "Waiting for all 2 workers.\n"
-            process.send_signal(signal.SIGINT)
-            assert process.wait(60) == -signal.SIGINT
-        finally:
-            process.kill()
+def test_a_worker_that_waits_for_the_others_can_be_interrupted(tmp_path):
+    with start_script(ARGUMENTS, tmp_path, TF_CONFIG=cluster(free_ports(2), 0)) as process:
+        wait_for_line(process, "Waiting for all 2 workers.\n")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == -signal.SIGINT
 
 
-def test_workers_with_different_settings_are_refused_before_training(start_workers, tmp_path):
-    for worker in start_workers([tmp_path] * 2, ARGUMENTS, [*ARGUMENTS, "--seed", "1"]):
-        assert_refused(worker.wait(), tmp_path, {}, "different settings")
+def test_workers_with_different_settings_are_refused_before_training(tmp_path):
+    for result in run_workers([tmp_path] * 2, ARGUMENTS, [*ARGUMENTS, "--seed", "1"]):
+        assert_refused(result, tmp_path, {}, "different settings")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"cluster": {}}', cluster([12345, 12346], 2), cluster([12345, 12345], 0),
@@ -123,23 +127,23 @@ def test_a_cluster_that_is_none_is_refused(text):
         check_cluster(text)
 
 
-def test_a_malformed_cluster_is_refused_in_a_line(forked_script, tmp_path):
-    assert_refused(forked_script(ARGUMENTS, tmp_path, TF_CONFIG="{"), tmp_path, {}, "TF_CONFIG", '"cluster"')
+def test_a_malformed_cluster_is_refused_in_a_line(run_command, tmp_path, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", "{")
+    assert_refused(run_command(ARGUMENTS, tmp_path), tmp_path, {}, "TF_CONFIG", '"cluster"')
 
 
-def test_a_port_that_is_in_use_is_refused(forked_script, tmp_path):
+def test_a_port_that_is_in_use_is_refused(run_command, tmp_path, monkeypatch):
     with socket.socket() as taken:
         taken.bind(("", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        result = forked_script(ARGUMENTS, tmp_path, TF_CONFIG=cluster([port, *free_ports(1)], 0))
-        assert_refused(result, tmp_path, {}, "port", str(port))
+        monkeypatch.setenv("TF_CONFIG", cluster([port, *free_ports(1)], 0))
+        assert_refused(run_command(ARGUMENTS, tmp_path), tmp_path, {}, "port", str(port))
 
 
-def test_a_batch_that_cannot_be_shared_equally_is_refused(forked_script, tmp_path):
-    result = forked_script([*ARGUMENTS, "--batch-size", "30"], tmp_path,
-                           TF_CONFIG=cluster(free_ports(2), 0))  # the other worker need not even be there
-    assert_refused(result, tmp_path, {}, "--batch-size 30", "4")
+def test_a_batch_that_cannot_be_shared_equally_is_refused(run_command, tmp_path, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", cluster(free_ports(2), 0))  # the other worker need not even be there
+    assert_refused(run_command([*ARGUMENTS, "--batch-size", "30"], tmp_path), tmp_path, {}, "--batch-size 30", "4")
 
 
 def test_a_cluster_of_one_is_no_cluster(monkeypatch):
@@ -160,15 +164,15 @@ def test_slurm_counts_the_tasks_of_its_step_also_without_gpus(monkeypatch):
         choose_strategy(SimpleNamespace(batch_size=32, slurm=True))
 
 
-def test_slurm_is_refused_where_there_is_none(forked_script, tmp_path):
-    assert_refused(forked_script([*ARGUMENTS, "--slurm"], tmp_path), tmp_path, {}, "--slurm", "srun")
+def test_slurm_is_refused_where_there_is_none(run_command, tmp_path):
+    assert_refused(run_command([*ARGUMENTS, "--slurm"], tmp_path), tmp_path, {}, "--slurm", "srun")
 
 
-def test_two_workers_train_a_stackgan_as_one_process_does(start_workers, stackgan_run, tmp_path):
-    workers = start_workers([tmp_path] * 2, SMALL_STACKGAN, SMALL_STACKGAN, script=STACKGAN)
-    assert [worker.wait()[0] for worker in workers] == [0, 0]
-    spread_history, history = (np.loadtxt(folder / "outputs" / "stackgan" / "history.csv", delimiter=",", skiprows=1)
-                               for folder in (tmp_path, stackgan_run))
+def test_two_workers_train_a_stackgan_as_one_process_does(stackgan_run, tmp_path):
+    results = run_workers([tmp_path] * 2, SMALL_STACKGAN, SMALL_STACKGAN, script=STACKGAN)
+    assert [status for status, _, _ in results] == [0, 0]
+    table, history = (np.loadtxt(folder / "outputs" / "stackgan" / "history.csv", delimiter=",", skiprows=1)
+                      for folder in (tmp_path, stackgan_run))
     # Rounding moves Adam's first steps, which have the size of the learning rate whatever the gradient is.
-    np.testing.assert_allclose(spread_history, history, rtol=0.25, atol=0.02)
-    np.testing.assert_allclose(spread_history[::8, 2], history[::8, 2], rtol=0.01)  # on real pictures, before any step
+    np.testing.assert_allclose(table, history, rtol=0.25, atol=0.02)
+    np.testing.assert_allclose(table[::8, 2], history[::8, 2], rtol=0.01)  # on real pictures, before any step

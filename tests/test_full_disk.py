@@ -1,7 +1,7 @@
 """A disk that takes no more: a limit on the size of files makes writing fail half-way, as a full disk does."""
 
 import pytest
-from helpers import EPOCHS, SMALL_RUN, assert_one_line, assert_same_files, contents
+from helpers import FINISHED_RUN, SMALL_RUN, assert_one_line, assert_same_files, contents, run_script
 
 
 def assert_stopped(result, folder, name):
@@ -13,15 +13,14 @@ def assert_stopped(result, folder, name):
     assert not list(folder.rglob(".partial-*"))
 
 
-def test_a_failing_checkpoint_leaves_the_previous_one_from_which_the_run_continues(
-        forked_script, tmp_path, finished_run):
-    command = [*SMALL_RUN, "--epochs", str(EPOCHS), "--resume"]
-    assert forked_script([*SMALL_RUN, "--epochs", "1"], tmp_path)[0] == 0
+def test_a_failing_checkpoint_leaves_the_previous_one_from_which_the_run_continues(tmp_path, finished_run):
+    command = [*FINISHED_RUN, "--resume"]
+    assert run_script([*SMALL_RUN, "--epochs", "1"], tmp_path)[0] == 0
     before = (tmp_path / "outputs" / "checkpoint.npz").read_bytes()
-    assert_stopped(forked_script(command, tmp_path, size=10_000_000), tmp_path, "checkpoint.npz")
+    assert_stopped(run_script(command, tmp_path, file_size=10_000_000), tmp_path, "checkpoint.npz")
     assert (tmp_path / "outputs" / "checkpoint.npz").read_bytes() == before
     # With space again, a run extended from one epoch is the run that had all epochs from the start.
-    status, stdout, stderr = forked_script(command, tmp_path)
+    status, stdout, stderr = run_script(command, tmp_path)
     assert (status, stderr) == (0, "")
     assert "Continuing after epoch 1 of 3." in stdout
     assert_same_files(tmp_path, finished_run)
@@ -29,15 +28,15 @@ def test_a_failing_checkpoint_leaves_the_previous_one_from_which_the_run_continu
 
 # A finished run that is resumed only writes its results again, the generator first.
 @pytest.mark.parametrize("size", [1000, 5_000_000])
-def test_a_failing_generator_file_stops_the_run_and_changes_no_file(forked_script, copy_of_finished_run, size):
+def test_a_failing_generator_file_stops_the_run_and_changes_no_file(copy_of_finished_run, size):
     before = contents(copy_of_finished_run)
-    result = forked_script([*SMALL_RUN, "--epochs", str(EPOCHS), "--resume"], copy_of_finished_run, size=size)
+    result = run_script([*FINISHED_RUN, "--resume"], copy_of_finished_run, file_size=size)
     assert_stopped(result, copy_of_finished_run, "generator.keras")
     assert contents(copy_of_finished_run) == before
 
 
-def test_a_failing_picture_stops_generate_and_changes_no_file(forked_script, copy_of_finished_run):
+def test_a_failing_picture_stops_generate_and_changes_no_file(copy_of_finished_run):
     before = contents(copy_of_finished_run)
-    result = forked_script(["--generate", "31415", "--samples", "4"], copy_of_finished_run, size=1000)
+    result = run_script(["--generate", "31415", "--samples", "4"], copy_of_finished_run, file_size=1000)
     assert_stopped(result, copy_of_finished_run, "generated.png")
     assert contents(copy_of_finished_run) == before

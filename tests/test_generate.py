@@ -20,9 +20,9 @@ def trained(finished_run, tmp_path):
     return tmp_path
 
 
-def test_generate_writes_one_picture_and_does_not_train(trained):
+def test_generate_writes_one_picture_and_does_not_train(run_command, trained):
     before = contents(trained)
-    status, stdout, stderr = run_script(["--generate", "31415", "--samples", "4"], trained)
+    status, stdout, stderr = run_command(["--generate", "31415", "--samples", "4"], trained)
     assert (status, stderr) == (0, "")
     assert "generated.png" in stdout and "Epoch" not in stdout
     after = contents(trained)
@@ -30,18 +30,17 @@ def test_generate_writes_one_picture_and_does_not_train(trained):
     assert after == before
 
 
-def test_a_path_that_the_terminal_cannot_show_is_drawn_to_all_the_same(trained, monkeypatch):
-    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+def test_a_path_that_the_terminal_cannot_show_is_drawn_to_all_the_same(trained):
     (trained / "outputs").rename(trained / "خروجی")
-    status, stdout, stderr = run_script(["--generate", "3", "--output-dir", "خروجی"], trained)
+    status, stdout, stderr = run_script(["--generate", "3", "--output-dir", "خروجی"], trained, PYTHONIOENCODING="ascii")
     assert (status, stderr) == (0, "") and "generated.png" in stdout
     assert (trained / "خروجی" / "generated.png").is_file()
 
 
-def test_the_picture_has_a_column_per_digit_and_a_row_per_sample(forked_script, trained):
+def test_the_picture_has_a_column_per_digit_and_a_row_per_sample(run_command, trained):
     shapes = {}
     for digits, samples in (("31415", 4), ("3141592653", 4), ("31415", 8)):
-        assert forked_script(["--generate", digits, "--samples", str(samples)], trained)[0] == 0
+        assert run_command(["--generate", digits, "--samples", str(samples)], trained)[0] == 0
         shapes[digits, samples] = np.array(read_generated(trained).shape)
     start = shapes["31415", 4]
     assert (start >= (4 * 28, 5 * 28)).all()
@@ -52,11 +51,11 @@ def test_the_picture_has_a_column_per_digit_and_a_row_per_sample(forked_script, 
     assert wider[1] / 5 == higher[0] / 4
 
 
-def test_the_same_digits_and_seed_draw_the_same_picture(forked_script, trained):
+def test_the_same_digits_and_seed_draw_the_same_picture(run_command, trained):
     pictures = []
     for arguments in (["--generate", "31415"], ["--generate", "31415"], ["--generate", "31415", "--seed", "1"],
                       ["--generate", "31416"]):
-        status, _, stderr = forked_script(arguments, trained)
+        status, _, stderr = run_command(arguments, trained)
         assert (status, stderr) == (0, "")
         pictures.append(read_generated(trained))
     first, again, other_seed, other_digits = pictures
@@ -65,11 +64,11 @@ def test_the_same_digits_and_seed_draw_the_same_picture(forked_script, trained):
     assert not np.array_equal(first, other_digits)
 
 
-def test_another_generator_file_and_output_folder_can_be_named(forked_script, trained, tmp_path_factory):
-    assert forked_script(["--generate", "2718"], trained)[0] == 0
+def test_another_generator_file_and_output_folder_can_be_named(run_command, trained, tmp_path_factory):
+    assert run_command(["--generate", "2718"], trained)[0] == 0
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     generator = trained / "outputs" / "generator.keras"
-    status, _, stderr = forked_script(
+    status, _, stderr = run_command(
         ["--generate", "2718", "--generator", str(generator), "--output-dir", "drawn"], elsewhere)
     assert (status, stderr) == (0, "")
     assert contents(elsewhere).keys() == {"drawn/generated.png"}

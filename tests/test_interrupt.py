@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import assert_one_line, start_script
+from helpers import assert_one_line, finish, run_script, start_script, wait_for_line, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -17,11 +17,10 @@ def interrupted(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("interrupted")
     with start_script(["--train-size", "3200", "--batch-size", "64", "--epochs", "2"], folder) as process:
-        while not process.stdout.readline().startswith("Epoch 1/2"):
-            assert process.poll() is None, process.stderr.read()
+        wait_for_line(process, "Epoch 1/2")
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate()
-    return folder, process.returncode, stderr
+        status, _, stderr = finish(process)
+    return folder, status, stderr
 
 
 def test_ctrl_c_ends_a_run_with_one_line_that_says_how_to_continue(interrupted):
@@ -33,11 +32,11 @@ def test_ctrl_c_ends_a_run_with_one_line_that_says_how_to_continue(interrupted):
     assert not list(folder.rglob(".partial-*"))
 
 
-def test_the_advised_command_continues_the_run(forked_script, interrupted):
+def test_the_advised_command_continues_the_run(interrupted):
     folder, _, stderr = interrupted
     python, script, *arguments = shlex.split(stderr.rpartition(": ")[2])
     assert python == "python" and script.endswith("cgan_mnist.py")
-    status, stdout, stderr = forked_script(arguments, folder)
+    status, stdout, stderr = run_script(arguments, folder)
     assert (status, stderr) == (0, "")
     assert "Continuing after epoch 1 of 2." in stdout
     history = np.loadtxt(folder / "outputs" / "history.csv", delimiter=",", skiprows=1)
@@ -47,9 +46,7 @@ def test_the_advised_command_continues_the_run(forked_script, interrupted):
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what a process has loaded")
 def test_ctrl_c_while_tensorflow_is_imported_prints_nothing(tmp_path):
     with start_script(["--epochs", "1"], tmp_path) as process:
-        while "pywrap_tensorflow" not in Path(f"/proc/{process.pid}/maps").read_text():
-            assert process.poll() is None
+        wait_until(lambda: "pywrap_tensorflow" in Path(f"/proc/{process.pid}/maps").read_text(), process)
         process.send_signal(signal.SIGINT)
-        assert process.communicate() == ("", "")
-        assert process.returncode == -signal.SIGINT
+        assert finish(process) == (-signal.SIGINT, "", "")
     assert not list(tmp_path.iterdir())

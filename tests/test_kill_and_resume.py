@@ -3,22 +3,9 @@
 import os
 import shutil
 import signal
-import time
 
 import pytest
-from helpers import DEADLINE, EPOCHS, SMALL_RUN, assert_same_files, start_script
-
-COMMAND = (*SMALL_RUN, "--epochs", str(EPOCHS))
-
-
-def wait_until(condition, process):
-    """Wait until `condition()` holds; fail if `process` ends first or nothing happens for too long."""
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < end
-        time.sleep(0.001)
-
+from helpers import FINISHED_RUN, assert_same_files, run_script, start_script, wait_until
 
 def partial_checkpoints(folder):
     """Return the paths of what there is of a checkpoint that is being written, or was."""
@@ -41,7 +28,7 @@ def kill_within_a_checkpoint(folder, process):
 def killed_between_checkpoints(tmp_path_factory):
     """The folder of a run that was killed as soon as the first epoch was in the checkpoint."""
     folder = tmp_path_factory.mktemp("killed")
-    with start_script(COMMAND, folder) as process:
+    with start_script(FINISHED_RUN, folder) as process:
         wait_until((folder / "outputs" / "checkpoint.npz").exists, process)
         process.kill()
     return folder
@@ -51,7 +38,7 @@ def killed_between_checkpoints(tmp_path_factory):
 def killed_within_a_checkpoint(killed_between_checkpoints, tmp_path_factory):
     """A copy of that folder, resumed and killed again while the next checkpoint was being written."""
     folder = shutil.copytree(killed_between_checkpoints, tmp_path_factory.mktemp("killed_again") / "run")
-    with start_script([*COMMAND, "--resume"], folder) as process:
+    with start_script([*FINISHED_RUN, "--resume"], folder) as process:
         kill_within_a_checkpoint(folder, process)
     return folder
 
@@ -63,9 +50,9 @@ def test_a_run_that_was_killed_has_not_finished(killed_between_checkpoints, kill
 
 
 def test_killed_twice_and_resumed_a_run_ends_byte_for_byte_as_if_uninterrupted(
-        forked_script, killed_within_a_checkpoint, finished_run):
+        killed_within_a_checkpoint, finished_run):
     folder = killed_within_a_checkpoint
-    status, stdout, stderr = forked_script([*COMMAND, "--resume"], folder)
+    status, stdout, stderr = run_script([*FINISHED_RUN, "--resume"], folder)
     assert (status, stderr) == (0, "")
     assert "Continuing after epoch" in stdout and "Epoch 1/3" not in stdout
     assert_same_files(folder, finished_run)

@@ -5,47 +5,42 @@ import keras
 import numpy as np
 import pytest
 from helpers import bundled_arrays
+from mnist_gan.running.run import shuffled_batches
 
-ROWS, BATCH_SIZE, EPOCHS = 3000, 64, 6
+SIZE, BATCH_SIZE, EPOCHS = 3000, 64, 6
 BATCHES = 47  # the last one has 56 images of its own and 8 that start over
+SETTINGS = cgan_mnist.parse_arguments(  # in a hurry
+    ["--train-size", str(SIZE), "--batch-size", str(BATCH_SIZE), "--generator-learning-rate", "0.001",
+     "--discriminator-units", "512", "--discriminator-embedding-mean", "0"])
+
+
+def test_every_epoch_uses_every_training_image_in_a_new_order():
+    orders = []
+    for epoch in range(EPOCHS):
+        steps, batches = zip(*shuffled_batches(SETTINGS, epoch), strict=True)
+        assert [int(step) for step in steps] == list(range(epoch * BATCHES, (epoch + 1) * BATCHES))
+        assert [len(indices) for indices in batches] == [BATCH_SIZE] * BATCHES
+        order = np.concatenate(batches)
+        np.testing.assert_array_equal(np.sort(order[:SIZE]), np.arange(SIZE))
+        np.testing.assert_array_equal(order[SIZE:], order[:BATCHES * BATCH_SIZE - SIZE])
+        orders.append(tuple(order))
+    assert len(set(orders)) == EPOCHS
 
 
 @pytest.fixture(scope="module")
 def learned():
-    """The averaged generator of a short training, the rows that each epoch used, and the training images."""
-    arrays = bundled_arrays(ROWS)
-    settings = cgan_mnist.parse_arguments(  # in a hurry, as the experiments in coursework/short_trainings.py are
-        ["--train-size", str(ROWS), "--batch-size", str(BATCH_SIZE), "--generator-learning-rate", "0.001",
-         "--discriminator-units", "512", "--discriminator-embedding-mean", "0"])
-    training = cgan_mnist.build_training(settings, arrays["x_train"], arrays["y_train"].astype(np.int32))
-    train_batch, epochs = training.train_batch, []
-
-    def recording(rows, step):
-        assert step == sum(map(len, epochs))  # the number of the batch in the whole training
-        epochs[-1].append(rows.numpy())
-        return train_batch(rows, step)
-
-    training.train_batch = recording
-    for epoch in range(EPOCHS):
-        epochs.append([])
-        history = cgan_mnist.train_epoch(training, settings, epoch)
-        assert history.shape == (BATCHES, 6) and np.isfinite(history).all()
-    cgan_mnist.recalibrate(training.ema_generator, settings.seed)
-    return training.ema_generator, epochs, arrays
-
-
-def test_every_epoch_uses_every_training_image_in_a_new_order(learned):
-    _, epochs, _ = learned
-    for batches in epochs:
-        assert [len(rows) for rows in batches] == [BATCH_SIZE] * BATCHES
-        order = np.concatenate(batches)
-        np.testing.assert_array_equal(np.sort(order[:ROWS]), np.arange(ROWS))
-        np.testing.assert_array_equal(order[ROWS:], order[:BATCHES * BATCH_SIZE - ROWS])
-    assert len({tuple(batches[0]) for batches in epochs}) == EPOCHS
+    """The EMA generator of a short training, and the training images."""
+    arrays = bundled_arrays(SIZE)
+    gan = cgan_mnist.CGAN(SETTINGS, arrays["x_train"], arrays["y_train"].astype(np.int32))
+    history = [gan.train_step(indices, step) for epoch in range(EPOCHS)
+               for step, indices in shuffled_batches(SETTINGS, epoch)]
+    assert np.shape(history) == (EPOCHS * BATCHES, 6) and np.isfinite(history).all()
+    cgan_mnist.recalibrate(gan.ema_generator, SETTINGS.seed)
+    return gan.ema_generator, arrays
 
 
 def test_the_label_steers_which_digit_is_drawn(learned):
-    generator, _, arrays = learned
+    generator, arrays = learned
     x, y = arrays["x_train"] / 127.5 - 1, arrays["y_train"]
     real_means = np.stack([x[y == digit].mean(0) for digit in range(10)])
     images = cgan_mnist.generate_images(generator, np.repeat(np.arange(10), 50), 0)

@@ -76,8 +76,9 @@ def test_the_discriminator_is_built_layer_by_layer_as_described(dropout, first_u
         ("Dense", (first_units, "linear")), ("LeakyReLU", 0.2),
         ("Dense", (512, "linear")), ("LeakyReLU", 0.2), ("Dropout", dropout),
         ("Dense", (512, "linear")), ("LeakyReLU", 0.2), ("Dropout", dropout),
-        ("Dense", (1, "sigmoid"))]
+        ("Dense", (1, "linear"))]
     assert [tensor.name for tensor in network.inputs] == ["image", "label"]
+    assert network.layers[-1].name == "logit"
     assert network.input_shape == [(None, 28, 28, 1), (None,)] and network.output_shape == (None, 1)
 
 
@@ -106,10 +107,10 @@ def test_generated_pixels_stay_in_the_range_of_tanh(generator, noise, training):
     assert -1 <= generated.min() < -0.1 and 0.1 < generated.max() <= 1
 
 
-def test_the_discriminator_answers_with_one_probability_per_image(discriminator, images):
-    probability = discriminator([images, LABELS], training=False).numpy()
-    assert probability.shape == (10, 1)
-    assert 0 < probability.min() < probability.max() < 1
+def test_the_discriminator_answers_with_one_logit_of_either_sign_per_image(discriminator, images):
+    logit = discriminator([images, LABELS], training=False).numpy()
+    assert logit.shape == (10, 1)
+    assert logit.min() < 0 < logit.max()
 
 
 def test_dropout_acts_in_training_only(discriminator, images):

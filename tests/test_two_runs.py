@@ -6,32 +6,31 @@ import os
 import signal
 
 import pytest
-from helpers import SMALL_RUN, assert_refused, contents, start_script
+from helpers import SMALL_RUN, assert_refused, contents, run_script, start_script, wait_for_line
 from mnist_gan.errors import InputError
-from mnist_gan.files import lock_folder, locked_folders, open_folder, atomic_write
+from mnist_gan.files import atomic_write, lock_folder, locked_folders, open_folder
 
 ENDLESS = (*SMALL_RUN, "--epochs", "999")
 
 
-def test_a_second_run_is_refused_until_the_first_is_killed(forked_script, finished_run, tmp_path):
+def test_a_second_run_is_refused_until_the_first_is_killed(run_command, finished_run, tmp_path):
     with start_script(ENDLESS, tmp_path) as process:
-        while not process.stdout.readline().startswith("Epoch 1/999"):
-            assert process.poll() is None, process.stderr.read()
+        wait_for_line(process, "Epoch 1/999")
         process.send_signal(signal.SIGSTOP)  # so that whatever changes is the second run's doing
         os.waitpid(process.pid, os.WUNTRACED)
         before = contents(tmp_path)
         for arguments, folder in (
                 ([*SMALL_RUN, "--epochs", "1"], "outputs"), ([*ENDLESS, "--resume"], "outputs"),
                 ([*SMALL_RUN, "--plots-dir", "other"], "outputs"), ([*SMALL_RUN, "--output-dir", "other"], "plots")):
-            result = forked_script(arguments, tmp_path)
+            result = run_command(arguments, tmp_path)
             assert_refused(result, tmp_path, before, f"another run is writing to the folder {folder};")
 
         # Drawing writes one whole file and disturbs nobody.
         generator = str(finished_run / "outputs" / "generator.keras")
-        status, _, stderr = forked_script(["--generate", "3", "--generator", generator], tmp_path)
+        status, _, stderr = run_command(["--generate", "3", "--generator", generator], tmp_path)
         assert (status, stderr) == (0, "")
         process.kill()
-    status, _, stderr = forked_script([*SMALL_RUN, "--epochs", "1"], tmp_path)
+    status, _, stderr = run_script([*SMALL_RUN, "--epochs", "1"], tmp_path)
     assert (status, stderr) == (0, "")
     assert (tmp_path / "outputs" / "generator.keras").exists()
 
