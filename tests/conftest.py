@@ -66,12 +66,6 @@ def run_command():
     return run
 
 
-@pytest.fixture(scope="session")
-def forked_script(run_command):
-    """Another name of `run_command`."""
-    return run_command
-
-
 def train_once(tmp_path_factory, worker_id, name, arguments, script):
     """Return the folder `name` of an uninterrupted run of `script`, with its output in the files stdout and stderr.
 

@@ -64,9 +64,9 @@ def test_the_benchmark_prints_every_contender_relative_to_the_floor_and_to_ours(
     (["--bandwidth", "10"], "--workers"), (["--latency", "0"], "--workers"), (["--plots-dir", "plots"], "--workers"),
     (["--epochs", "20"], "--whole-command"), (["--workers", "2", "--bandwidth", "1e-320"], "--bandwidth"),
     (["--workers", "2", "--stackgan"], "--stackgan")])
-def test_options_that_cannot_be_used_are_refused(forked_script, tmp_path, arguments, word):
+def test_options_that_cannot_be_used_are_refused(run_command, tmp_path, arguments, word):
     script = str(ROOT / "benchmark.py")
-    assert_refused(forked_script(arguments, tmp_path, script=script), tmp_path, {}, word, script=script)
+    assert_refused(run_command(arguments, tmp_path, script=script), tmp_path, {}, word, script=script)
 
 
 @pytest.fixture

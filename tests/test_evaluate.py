@@ -230,7 +230,7 @@ SMALL = ("--data", "small.npz", "--samples", "200")
 
 
 @pytest.fixture(scope="module")
-def evaluated(tmp_path_factory, forked_script):
+def evaluated(tmp_path_factory, run_command):
     """A folder with small real data, an untrained generator, and what `evaluate.py` left there."""
     folder = tmp_path_factory.mktemp("evaluated")
     np.savez(folder / "small.npz", **bundled_arrays(3000))
@@ -242,7 +242,7 @@ def evaluated(tmp_path_factory, forked_script):
     save_network(folder / "foreign.keras", keras.Model([noise, label], image))
     (folder / "stackgan").mkdir()
     (folder / "stackgan" / "stage2_generator.keras").touch()
-    status, stdout, stderr = forked_script(SMALL, folder, SCRIPT)
+    status, stdout, stderr = run_command(SMALL, folder, SCRIPT)
     assert (status, stderr) == (0, "")
     return folder, stdout
 
@@ -270,23 +270,23 @@ def test_evaluation_leaves_figures_and_pictures(evaluated):
         assert words in stdout
 
 
-def test_a_second_evaluation_reuses_the_classifier_and_repeats_every_figure(forked_script, evaluated):
+def test_a_second_evaluation_reuses_the_classifier_and_repeats_every_figure(run_command, evaluated):
     folder, first = evaluated
     before = contents(folder)
-    status, stdout, stderr = forked_script(SMALL, folder, SCRIPT)
+    status, stdout, stderr = run_command(SMALL, folder, SCRIPT)
     assert (status, stderr) == (0, "")
     assert "Training the classifier" in first and "Training the classifier" not in stdout
     assert contents(folder) == before
 
 
-def test_several_generators_are_scored_with_their_median(forked_script, evaluated, tmp_path):
+def test_several_generators_are_scored_with_their_median(run_command, evaluated, tmp_path):
     folder, _ = evaluated
     os.symlink(folder / "small.npz", tmp_path / "small.npz")
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / "classifier.keras").write_bytes((folder / "outputs" / "classifier.keras").read_bytes())
     for number in range(3):
         save_network(tmp_path / f"{number}.keras", cgan_mnist.build_generator())
-    status, stdout, _ = forked_script([*SMALL, "--generator", "0.keras", "1.keras", "2.keras"], tmp_path, SCRIPT)
+    status, stdout, _ = run_command([*SMALL, "--generator", "0.keras", "1.keras", "2.keras"], tmp_path, SCRIPT)
     assert status == 0 and "median" in stdout
     metrics = json.loads((tmp_path / "outputs" / "metrics.json").read_text())
     fids = [metrics[f"generator {number}"]["fid"] for number in (1, 2, 3)]
@@ -294,7 +294,7 @@ def test_several_generators_are_scored_with_their_median(forked_script, evaluate
 
 
 def test_validation_compares_with_the_last_training_images_and_never_with_the_test_images(
-        forked_script, evaluated, tmp_path):
+        run_command, evaluated, tmp_path):
     arrays = bundled_arrays(3000)
     held_out = {"x_train": arrays["x_train"][:-600], "y_train": arrays["y_train"][:-600],
                 "x_test": arrays["x_train"][-600:], "y_test": arrays["y_train"][-600:]}
@@ -306,7 +306,7 @@ def test_validation_compares_with_the_last_training_images_and_never_with_the_te
         if name == "apart":  # whose training images are those of the first classifier, which would be refused otherwise
             (tmp_path / "apart").mkdir()
             shutil.copy(tmp_path / "split" / "classifier.keras", tmp_path / "apart")
-        status, stdout, _ = forked_script(arguments, tmp_path, SCRIPT)
+        status, stdout, _ = run_command(arguments, tmp_path, SCRIPT)
         assert status == 0 and ("600 validation images" in stdout) == (name == "split")
         assert ("Training the classifier" in stdout) == (name == "split")
     split, apart = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("split", "apart"))
@@ -332,31 +332,31 @@ def test_validation_compares_with_the_last_training_images_and_never_with_the_te
     (["--generator", "outputs/generator.keras", "--output-dir", "small.npz"], "cannot write to the folder small.npz"),
     (["--plots-dir", "/dev/null/plots"], "cannot write to the folder /dev/null/plots"),
 ])
-def test_bad_input_gets_one_line_and_harms_nothing(forked_script, evaluated, arguments, words):
+def test_bad_input_gets_one_line_and_harms_nothing(run_command, evaluated, arguments, words):
     folder, _ = evaluated
     before = contents(folder)
-    assert_refused(forked_script(arguments, folder, SCRIPT), folder, before, words, script=SCRIPT)
+    assert_refused(run_command(arguments, folder, SCRIPT), folder, before, words, script=SCRIPT)
     assert not (folder / "new").exists()
 
 
 @pytest.mark.parametrize(("rows", "samples", "words"), [
     ({"train": 3000, "test": 3000}, "10000", "fewer samples"), ({"train": 3000, "test": 40}, "200", "5 test images")])
 def test_too_few_images_are_refused_before_a_classifier_is_trained(
-        forked_script, evaluated, tmp_path, rows, samples, words):
+        run_command, evaluated, tmp_path, rows, samples, words):
     arrays = {name: array[:rows[name[2:]]] for name, array in bundled_arrays(3000).items()}
     np.savez(tmp_path / "few.npz", **arrays)
     before = contents(tmp_path)
     generator = str(evaluated[0] / "outputs" / "generator.keras")
-    result = forked_script(["--data", "few.npz", "--samples", samples, "--generator", generator], tmp_path, SCRIPT)
+    result = run_command(["--data", "few.npz", "--samples", samples, "--generator", generator], tmp_path, SCRIPT)
     assert_refused(result, tmp_path, before, words, script=SCRIPT)
     assert result[1] == "" and not (tmp_path / "outputs").exists()
 
 
-def test_a_damaged_classifier_is_named_with_the_remedy(forked_script, evaluated, tmp_path):
+def test_a_damaged_classifier_is_named_with_the_remedy(run_command, evaluated, tmp_path):
     folder, _ = evaluated
     os.symlink(folder / "small.npz", tmp_path / "small.npz")
     (tmp_path / "classifier.keras").write_bytes((folder / "outputs" / "classifier.keras").read_bytes()[:-1000])
     generator = str(folder / "outputs" / "generator.keras")
-    status, _, stderr = forked_script([*SMALL, "--generator", generator, "--output-dir", "."], tmp_path, SCRIPT)
+    status, _, stderr = run_command([*SMALL, "--generator", generator, "--output-dir", "."], tmp_path, SCRIPT)
     assert status == 2 and "classifier.keras" in stderr and "delete it" in stderr
     assert_one_line(stderr, SCRIPT)

@@ -144,7 +144,7 @@ NETWORKS = ("text_encoder.keras", "stage1_generator.keras", "stage2_generator.ke
 
 
 @pytest.fixture(scope="module")
-def scored(stackgan_run, forked_script, tmp_path_factory):
+def scored(stackgan_run, run_command, tmp_path_factory):
     """A folder with small real data, a small run, unusable ones, and what `evaluate_stackgan.py` left there."""
     folder = tmp_path_factory.mktemp("scored")
     np.savez(folder / "small.npz", **bundled_arrays(3000))
@@ -157,7 +157,7 @@ def scored(stackgan_run, forked_script, tmp_path_factory):
     (folder / "halved" / NETWORKS[2]).write_bytes((run / NETWORKS[2]).read_bytes()[:-1000])
     (folder / "damaged" / "painted_classifier.keras").write_bytes(b"not a network")
     (folder / "incomplete" / NETWORKS[1]).unlink()
-    status, stdout, stderr = forked_script(SMALL, folder, SCRIPT)
+    status, stdout, stderr = run_command(SMALL, folder, SCRIPT)
     assert (status, stderr) == (0, "")
     return folder, stdout
 
@@ -195,23 +195,23 @@ def test_evaluation_leaves_figures_and_pictures(scored):
         "small.npz", "outputs", "plots", "halved", "damaged", "incomplete"}
 
 
-def test_a_second_evaluation_reuses_the_classifiers_and_repeats_every_figure(forked_script, scored):
+def test_a_second_evaluation_reuses_the_classifiers_and_repeats_every_figure(run_command, scored):
     folder, first = scored
     before = contents(folder)
-    status, stdout, stderr = forked_script(SMALL, folder, SCRIPT)
+    status, stdout, stderr = run_command(SMALL, folder, SCRIPT)
     assert (status, stderr) == (0, "")
     assert first.count("Training the classifier") == 2 and "Training the classifier" not in stdout
     assert contents(folder) == before
 
 
-def test_several_runs_are_scored_with_their_median(forked_script, scored, tmp_path):
+def test_several_runs_are_scored_with_their_median(run_command, scored, tmp_path):
     folder, _ = scored
     os.symlink(folder / "small.npz", tmp_path / "small.npz")
     for name in "ab":
         shutil.copytree(folder / "outputs" / "stackgan", tmp_path / name)
     save_network(tmp_path / "b" / NETWORKS[2], stackgan_mnist.build_stage2_generator())
     before = contents(tmp_path / "b")
-    status, stdout, stderr = forked_script([*SMALL, "--runs", "a", "b", "--plots-dir", "pictures"], tmp_path, SCRIPT)
+    status, stdout, stderr = run_command([*SMALL, "--runs", "a", "b", "--plots-dir", "pictures"], tmp_path, SCRIPT)
     assert (status, stderr) == (0, "") and "median Stage II" in stdout
     metrics = json.loads((tmp_path / "a" / "metrics.json").read_text())
     assert metrics["runs"] == ["a", "b"]
@@ -236,9 +236,9 @@ def test_several_runs_are_scored_with_their_median(forked_script, scored, tmp_pa
     (["--samples", "201"], "--samples"),
     (["--plots-dir", "/dev/null/plots"], "cannot write to the folder /dev/null/plots"),
 ])
-def test_bad_input_gets_one_line_and_harms_nothing(forked_script, scored, arguments, words):
+def test_bad_input_gets_one_line_and_harms_nothing(run_command, scored, arguments, words):
     folder, _ = scored
     before = contents(folder)
-    result = forked_script(arguments, folder, SCRIPT)
+    result = run_command(arguments, folder, SCRIPT)
     assert_refused(result, folder, before, words, script=SCRIPT)
     assert result[1] == "" and not (folder / "new").exists()
