@@ -24,8 +24,9 @@ if xla_cache:
 
 
 # The files whose tests take longest, which start first so that all workers of a parallel test run end about together.
-LONGEST = ("test_distribution.py", "test_stackgan_run.py", "test_evaluate.py", "test_full_disk.py", "test_two_runs.py",
-           "test_stackgan_updates.py", "test_kill_and_resume.py", "test_evaluate_stackgan.py", "test_interrupt.py")
+LONGEST = ("test_distribution.py", "test_stackgan_run.py", "test_benchmark.py", "test_evaluate.py", "test_full_disk.py",
+           "test_two_runs.py", "test_stackgan_updates.py", "test_kill_and_resume.py", "test_evaluate_stackgan.py",
+           "test_interrupt.py")
 
 
 def pytest_configure(config):

@@ -18,7 +18,8 @@ import tensorflow as tf
 from benchmarks import own_step, roofline, scaling
 from benchmarks.classic_keras import ClassicLoop
 from benchmarks.turns import Contender, time_in_turns
-from helpers import DEADLINE, ROOT, assert_refused, bundled_arrays, clean_environment, start_script
+from helpers import (DEADLINE, ROOT, assert_refused, bundled_arrays, clean_environment, finish, start_script,
+                     wait_until)
 from mnist_gan.networks import multiply_adds
 
 
@@ -116,27 +117,25 @@ def test_a_contender_ends_with_its_stdin():
     assert contender.process.returncode == 0
 
 
-def processes_of(group):
-    """Return how many processes the process group `group` has."""
-    found = 0
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it has ended
-            found += int(path.read_text().rpartition(")")[2].split()[2]) == group
-    return found
+def is_running(pid):
+    """Return whether there is a process `pid` that has not ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    return False
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells what processes there are")
+@pytest.mark.skipif(not Path("/proc/thread-self/children").exists(), reason="only Linux tells what processes there are")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_no_contender_outlives_the_benchmark(tmp_path, number):
-    end = time.monotonic() + DEADLINE
-    with start_script([], tmp_path, script=str(ROOT / "benchmark.py"), start_new_session=True) as process:
-        while processes_of(process.pid) < 5:
-            assert process.poll() is None and time.monotonic() < end
-            time.sleep(0.05)
+    with start_script([], tmp_path, script=str(ROOT / "benchmark.py")) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        wait_until(lambda: len(children.read_text().split()) > 3, process)
+        contenders = children.read_text().split()
         process.send_signal(number)
-        _, stderr = process.communicate()
+        _, _, stderr = finish(process)
     assert stderr == ("benchmark.py: interrupted.\n" if number == signal.SIGINT else "")
-    while processes_of(process.pid):  # one that was just being started ends by itself
+    end = time.monotonic() + DEADLINE
+    while any(map(is_running, contenders)):  # one that was just being started ends by itself
         assert time.monotonic() < end
         time.sleep(0.05)
 
