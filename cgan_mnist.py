@@ -167,7 +167,7 @@ class CGAN:
 
     @property
     def variables(self):
-        """All that must be kept to continue bit for bit, random states included: a list."""
+        """All that a checkpoint needs to continue bit for bit, random states included: a list."""
         return [variable for part in (self.generator, self.ema_generator, self.discriminator, self.generator_optimizer,
                                       self.discriminator_optimizer) for variable in part.variables]
 

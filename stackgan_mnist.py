@@ -179,7 +179,7 @@ def augment_condition(sentence, epsilon, condition_noise):
 
     The condition is drawn from a normal distribution whose mean and standard deviation the embedding `sentence`
     (n, 64) determines; `epsilon` (n, 64) is standard normal and weighted with `condition_noise`. The distribution
-    starts narrow, so that the generator hears the sentence from the first batch on.
+    starts narrow, so that the sentence reaches the generator from the first batch on.
     """
     if condition_noise != 1.0:
         epsilon = layers.Rescaling(condition_noise)(epsilon)
@@ -204,7 +204,7 @@ def normalized(x):
     return layers.BatchNormalization(momentum=0.8)(layers.LeakyReLU(negative_slope=0.2)(x))
 
 
-def think_of_colours(x):
+def colour_layers(x):
     """Return three layers (n, 256) on x (n, k), without BatchNormalization, which blurs the edges between colours."""
     for _ in range(3):
         x = layers.LeakyReLU(negative_slope=0.2)(layers.Dense(256)(x))
@@ -225,7 +225,7 @@ def build_stage1_generator(latent_dim=100, condition_noise=1.0):
     condition, mean, log_sigma = augment_condition(sentence, epsilon, condition_noise)
     product = layers.Multiply(name="noise_times_condition")([noise, layers.Dense(latent_dim)(condition)])
     x = layers.Concatenate()([product, noise, condition])
-    colours = layers.Dense(6)(think_of_colours(layers.Concatenate()([noise[:, :8], condition])))
+    colours = layers.Dense(6)(colour_layers(layers.Concatenate()([noise[:, :8], condition])))
     colours = ops.tanh(colours) + 0.1 * colours  # the tanh alone would hardly leave a corner that is wrong
     x = normalized(layers.Dense(256)(x))
     x = normalized(layers.Dense(512)(x))
@@ -278,7 +278,7 @@ def build_stage2_generator(upsampling="pixelshuffle", condition_noise=1.0):
     x = residual_block(x, 64)
     x = residual_block(x, 64)
     found = layers.Concatenate()([guess_colours(rough), layers.GlobalAveragePooling2D()(early), condition])
-    shares = ops.softmax(layers.Reshape((2, PAINTS))(layers.Dense(2 * PAINTS)(think_of_colours(found))))
+    shares = ops.softmax(layers.Reshape((2, PAINTS))(layers.Dense(2 * PAINTS)(colour_layers(found))))
     anything = keras.initializers.RandomUniform(-1, 1)
     paints = layers.Dense(3, use_bias=False, kernel_initializer=anything, name="paints")  # its kernel: their colours
     colours = layers.Reshape((6,))(paints(shares))
@@ -435,7 +435,7 @@ class Stage:
 
     @property
     def variables(self):
-        """All that must be kept to continue bit for bit: a list."""
+        """All that a checkpoint needs to continue bit for bit: a list."""
         return [variable for part in (self.generator, self.ema_generator, self.trunk, self.head,
                                       self.generator_optimizer, self.discriminator_optimizer)
                 for variable in part.variables]
@@ -695,7 +695,7 @@ class StackGAN:
 
     @property
     def variables(self):
-        """All that must be kept to continue bit for bit: a list."""
+        """All that a checkpoint needs to continue bit for bit: a list."""
         return [variable for part in (self.text_encoder, self.picture_encoder, *self.stages)
                 for variable in part.variables]
 
@@ -762,7 +762,7 @@ Trained {settings.stage1_epochs} epochs of Stage I and {settings.stage2_epochs} 
   {outputs / "stackgan.gif"}: digits forming from noise, over Stage I to Stage II
   {grid_path(outputs, 0)} ... {grid_path(outputs, settings.epochs).name}: the same, one grid per epoch
   {plots / "stage1_loss_curves.png"}, {plots / "stage2_loss_curves.png"}: the losses of both stages
-  {plots / "stage1_conditions.png"}, {plots / "stage2_conditions.png"}: how much of the sentence is heard
+  {plots / "stage1_conditions.png"}, {plots / "stage2_conditions.png"}: the KL divergence and the matching loss
   {plots / "walk.png"}: a walk from one sentence to another
   {plots / "stage1_generator.png"}, ...: the networks
   {outputs / "history.csv"}: the numbers behind the curves

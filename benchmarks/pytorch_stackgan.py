@@ -78,7 +78,7 @@ def dense(inputs, units):
     return normalized(nn.Linear(inputs, units), units, nn.BatchNorm1d)
 
 
-def think_of_colours(inputs, outputs):
+def colour_layers(inputs, outputs):
     """Return three layers of 256 on (n, inputs), without BatchNormalization, and a last one."""
     return nn.Sequential(nn.Linear(inputs, 256), nn.LeakyReLU(0.2), nn.Linear(256, 256), nn.LeakyReLU(0.2),
                          nn.Linear(256, 256), nn.LeakyReLU(0.2), nn.Linear(256, outputs))
@@ -111,7 +111,7 @@ class Stage1Generator(nn.Module):
         super().__init__()
         self.condition = Condition()
         self.scale = nn.Linear(CONDITION_DIM, latent_dim)
-        self.colours = think_of_colours(8 + CONDITION_DIM, 6)
+        self.colours = colour_layers(8 + CONDITION_DIM, 6)
         self.mask = nn.Sequential(dense(2 * latent_dim + CONDITION_DIM, 256), dense(256, 512), dense(512, 1024),
                                   nn.Linear(1024, SIDE**2 // 4), nn.Unflatten(1, (1, SIDE // 2, SIDE // 2)))
 
@@ -150,7 +150,7 @@ class Stage2Generator(nn.Module):
         self.down = normalized(nn.Conv2d(32, 64, 4, 2, 1), 64)
         self.join = normalized(nn.Conv2d(64 + CONDITION_DIM, 64, 1), 64)
         self.blocks = nn.Sequential(ResidualBlock(64), ResidualBlock(64))
-        self.colours = think_of_colours(6 + 32 + CONDITION_DIM, 2 * PAINTS)
+        self.colours = colour_layers(6 + 32 + CONDITION_DIM, 2 * PAINTS)
         self.paints = nn.Linear(PAINTS, 3, bias=False)
         self.mask = nn.Sequential(upsampling(64, 32), upsampling(32, 16), nn.Conv2d(16, 1, 3, padding=1))
 

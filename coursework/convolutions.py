@@ -106,8 +106,8 @@ def build_dcgan_generator(latent_dim, embedding_range, channels=(35, 43)):
     """Build a generator as `cgan_mnist.build_generator` does, with transposed convolutions for two Dense layers.
 
     Radford et al. 2016, https://arxiv.org/abs/1511.06434, with kernels that the stride divides and LeakyReLU as in the
-    Dense generator; the label enters as it does there. Its kernels overlap, so that neighbouring pixels share what they
-    are made of without being averaged.
+    Dense generator; the label enters as it does there. Its kernels overlap, so that neighbouring pixels come out
+    similar without a box filter.
     """
     noise = keras.Input((latent_dim,), name="noise")
     label = keras.Input((), dtype="int32", name="label")

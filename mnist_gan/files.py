@@ -30,7 +30,7 @@ def atomic_write(path, write) -> None:
     partial = path.with_name(f".partial-{secrets.token_hex(4)}{path.suffix}")
     try:
         with open(partial, "xb") as file:
-            if fcntl:  # so that nobody removes it as what a killed process has left
+            if fcntl:  # or another process would remove it as the rest of a killed one
                 lock(file.fileno())
             write(partial)
             os.fsync(file.fileno())
