@@ -38,6 +38,10 @@ def pytest_configure(config):
         os.sched_setaffinity(0, cores[int(name[2:])::workers] or cores)
 
 
+def pytest_collectstart():
+    import mnist_gan  # noqa: F401  before a test imports Keras, so that TensorFlow starts as it does for the scripts
+
+
 def pytest_collection_modifyitems(items):
     ranks = {name: rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
