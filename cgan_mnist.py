@@ -10,14 +10,13 @@ Goodfellow et al. 2014, Generative Adversarial Nets, https://arxiv.org/abs/1406.
 Mirza & Osindero 2014, Conditional Generative Adversarial Nets, https://arxiv.org/abs/1411.1784
 """
 
-import math
 import os
 import sys
 from pathlib import Path
 
 # Before Keras, because the package starts TensorFlow without its messages.
 from mnist_gan.data.mnist import DIGITS, PIXELS, SIDE, load_training_images, scale_images
-from mnist_gan.drawing.curves import draw_discriminator_output, draw_losses
+from mnist_gan.drawing.curves import best_answer, draw_discriminator_output, draw_losses
 from mnist_gan.drawing.diagrams import draw_network
 from mnist_gan.drawing.pictures import draw_grid, grid_path, save_figure
 from mnist_gan.errors import InputError
@@ -40,7 +39,7 @@ def build_generator(latent_dim=100, embedding_range=0.05, box_filter=0):
     to images (n, 28, 28, 1) in [-1, 1].
 
     The label's embedding, which starts uniform within ± `embedding_range`, is multiplied into the noise. A box filter
-    of 3 × 3 pixels is applied `box_filter` times before the tanh. The defaults are usual values.
+    of 3 × 3 pixels is applied `box_filter` times before the tanh.
     """
     noise = keras.Input((latent_dim,), name="noise")
     label = keras.Input((), dtype="int32", name="label")
@@ -58,17 +57,15 @@ def build_generator(latent_dim=100, embedding_range=0.05, box_filter=0):
     for _ in range(box_filter):
         x = layers.AveragePooling2D((3, 1), strides=1, padding="same")(x)
         x = layers.AveragePooling2D((1, 3), strides=1, padding="same")(x)
-    image = layers.Activation("tanh", name="image")(x)
-    return keras.Model([noise, label], image, name="generator")
+    return keras.Model([noise, label], layers.Activation("tanh", name="image")(x), name="generator")
 
 
 def build_discriminator(dropout=0.4, first_units=512, embedding_mean=0.0, gray_stretch=0):
     """Build the discriminator: image (n, 28, 28, 1) in [-1, 1] and label (n,), integers 0..9,
     to the logit (n, 1) of the probability that the image is real, given the label.
 
-    The label's embedding, which starts uniform within 0.05 of `embedding_mean`, is multiplied into the flattened image;
-    the first of the three Dense layers has `first_units`. `gray_stretch` is how far grays near black and white are
-    pulled apart before. The defaults are those of the scripts that people copy.
+    The label's embedding, which starts uniform within 0.05 of `embedding_mean`, is multiplied into the flattened image,
+    whose grays near black and white are pulled apart by `gray_stretch` before.
     """
     def stretch_grays(pixels):
         # With 1, what the generator's tanh u drew is seen as tanh(u / 2), but for the 0.002, which limits the slope.
@@ -91,8 +88,7 @@ def build_discriminator(dropout=0.4, first_units=512, embedding_mean=0.0, gray_s
         x = layers.Dense(512)(x)
         x = layers.LeakyReLU(negative_slope=0.2)(x)
         x = layers.Dropout(dropout)(x)
-    logit = layers.Dense(1, name="logit")(x)
-    return keras.Model([image, label], logit, name="discriminator")
+    return keras.Model([image, label], layers.Dense(1, name="logit")(x), name="discriminator")
 
 
 def build_networks(settings):
@@ -121,9 +117,9 @@ def halves_apart(batch):
 def mode_seeking(noise, images):
     """Return how little `images` (n, 28, 28, 1) in [-1, 1] differ for how different `noise` (n, latent_dim), a mean.
 
-    The second half of the batch shows the digits of the first. Other noise should give another image of the digit (Mao
-    et al. 2019, Mode Seeking GANs for Diverse Image Synthesis, https://arxiv.org/abs/1903.05628): another shape, not
-    bolder strokes, so images are compared with equal ink. Both 1e-3 are for images without ink or without difference.
+    The second half shows the digits of the first. Other noise should give another image of a digit (Mao et al. 2019,
+    Mode Seeking GANs, https://arxiv.org/abs/1903.05628): another shape, not bolder strokes, so images are compared with
+    equal ink. Both 1e-3 are for images without ink or without difference.
     """
     ink = images + 1.0
     ink /= tf.sqrt(tf.reduce_mean(ink**2, axis=(1, 2, 3), keepdims=True) + 1e-3)
@@ -133,8 +129,7 @@ def mode_seeking(noise, images):
 def total_variation(images):
     """Return the mean absolute difference of neighbouring pixels of `images` (n, 28, 28, 1), over both directions.
 
-    A speck has more outline than a stroke of as much ink (Rudin et al. 1992, Nonlinear Total Variation Based Noise
-    Removal Algorithms, https://doi.org/10.1016/0167-2789(92)90242-F).
+    A speck has more outline than a stroke of as much ink (Rudin et al. 1992, https://doi.org/10.1016/0167-2789(92)90242-F).
     """
     return tf.reduce_mean(tf.image.total_variation(images)) / PIXELS
 
@@ -145,10 +140,9 @@ class CGAN:
     `settings` comes from `parse_arguments`; `x_train` is uint8 (n, 28, 28), `y_train` int32 (n,). `networks` is a
     function like `build_networks`. `jit_compile` compiles the step with XLA, which fuses all but the matrix products.
 
-    `generator`, `discriminator` and the `generator_optimizer`, `discriminator_optimizer` are trained; `ema_generator`
-    has the exponential moving average of the generator's weights. An update applies the gradients of one network's own
-    variables: the other one is frozen. The `trainable` flag of older scripts would not do: on Keras 3 `compile` keeps
-    no snapshot of it, and the discriminator would stay untrained.
+    `ema_generator` has the exponential moving average of the weights of `generator`. An update applies the gradients of
+    one network's own variables: the other one is frozen. The `trainable` flag of older scripts would not do: on Keras 3
+    `compile` keeps no snapshot of it, and the discriminator would stay untrained.
     """
 
     def __init__(self, settings, x_train, y_train, networks=build_networks, jit_compile=True):
@@ -205,8 +199,8 @@ class CGAN:
     def train_on_real(self, indices):
         """Update the discriminator on the training images at `indices`; return its loss and mean probability."""
         # One-sided label smoothing (Salimans et al. 2016, section 3.4): only the target for real images moves.
-        return self.update_discriminator(*self.real_batch(indices), indices.shape[0],
-                                         1.0 - self.settings.label_smoothing)
+        target = 1.0 - self.settings.label_smoothing
+        return self.update_discriminator(*self.real_batch(indices), indices.shape[0], target)
 
     def train_on_generated(self, indices, step):
         """Update the discriminator on generated images and, with `wrong_label_weight`, on half of the real ones.
@@ -237,8 +231,7 @@ class CGAN:
             if settings.mode_seeking_weight:
                 objective += settings.mode_seeking_weight * mode_seeking(noise, images)
             # Against specks, which the discriminator hardly sees. From the first epoch on, it would cost variety.
-            settling = tf.cast(step >= settings.settle_after * math.ceil(len(self.x_train) / settings.batch_size),
-                               tf.float32)
+            settling = tf.cast(step >= settings.settle_after * -(-len(self.x_train) // settings.batch_size), tf.float32)
             objective += settings.total_variation_weight * (settling * total_variation(images))
         distribution.minimize(objective, tape, self.generator.trainable_variables, self.generator_optimizer)
         update_ema(self.ema_generator, self.generator, settings.ema_decay, step)
@@ -253,10 +246,7 @@ class CGAN:
         return tf.stack([loss_real, loss_fake, (loss_real + loss_fake) / 2, g_loss, probability_real, probability_fake])
 
     def set_learning_rates(self, epoch):
-        """Halve both learning rates with every epoch, counted from 0, after `settle_after` of them.
-
-        The two networks stop chasing each other, and the EMA settles.
-        """
+        """Halve both learning rates in each epoch, counted from 0, after `settle_after`: the networks stop circling."""
         share = 0.5**max(0, epoch + 1 - self.settings.settle_after)
         self.generator_optimizer.learning_rate = share * self.settings.generator_learning_rate
         self.discriminator_optimizer.learning_rate = share * self.settings.discriminator_learning_rate
@@ -299,22 +289,18 @@ def write_results(run, gan):
     """Write and announce what a finished training leaves beside its grids, history and checkpoint."""
     settings, outputs, plots = run.settings, run.outputs, run.plots
     save_network(outputs / "generator.keras", gan.ema_generator)
-    save_figure(plots / "loss_curves.png", draw_losses(settings.epochs, run.history[:, 2], run.history[:, 3]))
+    save_figure(plots / "loss_curves.png", draw_losses(settings.epochs, *run.history[:, 2:4].T))
     save_figure(plots / "discriminator_output.png", draw_discriminator_output(
-        settings.epochs, run.history[:, 4], run.history[:, 5],
-        best_answer(settings.label_smoothing, settings.wrong_label_weight)))
+        settings.epochs, *run.history[:, 4:].T, best_answer(settings.label_smoothing, settings.wrong_label_weight)))
     save_figure(plots / "generator.png", draw_network(gan.generator))
     save_figure(plots / "discriminator.png", draw_network(gan.discriminator))
     run.write_gif_and_settings("cgan.gif")
     print(f"""
 Trained {settings.epochs} epochs in {cli.readable_time(run.seconds)}. What the run left:
-  {outputs / "cgan.gif"}: the digits forming, epoch by epoch
-  {grid_path(outputs, 1)} ... {grid_path(outputs, settings.epochs).name}: the same, one grid per epoch
-  {plots / "loss_curves.png"}, {plots / "discriminator_output.png"}: the training in curves
-  {plots / "generator.png"}, {plots / "discriminator.png"}: the networks
-  {outputs / "history.csv"}, {outputs / "settings.json"}: the numbers behind the curves, and the settings
-  {outputs / "generator.keras"}: the trained generator, for --generate
-  {outputs / "checkpoint.npz"}: for --resume""")
+  {outputs / "cgan.gif"}, epoch_001.png ... {grid_path(outputs, settings.epochs).name}: the digits, epoch by epoch
+  {plots}: loss_curves.png, discriminator_output.png (the training in curves), generator.png, discriminator.png
+  {outputs / "history.csv"}, settings.json: the numbers behind the curves, and the settings
+  {outputs / "generator.keras"}, checkpoint.npz: the trained generator, for --generate, and all that --resume needs""")
 
 
 # ------------------------------------------------------------------------------------------- pictures
@@ -326,16 +312,6 @@ def generate_images(generator, labels, seed):
     return generator([noise, np.asarray(labels, np.int32)], training=False).numpy()
 
 
-def best_answer(label_smoothing, wrong_label_weight):
-    """Return the discriminator's best answer d to images that are equally frequent among real and generated ones.
-
-    It makes the sum of the losses -(1 - `label_smoothing`) log d - `label_smoothing` log(1 - d) and
-    -(1 - `wrong_label_weight`) log(1 - d) smallest (Goodfellow et al. 2014, proposition 1, where both are 0 and the
-    best answer is 1/2).
-    """
-    return (1 - label_smoothing) / (2 - wrong_label_weight)
-
-
 # --------------------------------------------------------------------------------------- command line
 
 
@@ -345,8 +321,7 @@ def load_generator(path):
     if not os.path.isfile(path):
         raise InputError(f"there is no generator {path}; {remedy}")
     return load_network(path, lambda network: (
-        len(network.inputs) == 2 and len(network.inputs[0].shape) == 2 and len(network.inputs[1].shape) == 1
-        and network.output_shape == (None, SIDE, SIDE, 1)
+        [len(given.shape) for given in network.inputs] == [2, 1] and network.output_shape == (None, SIDE, SIDE, 1)
         and "noise_times_label" in {layer.name for layer in network.layers}
         and network.get_layer("label_embedding").input_dim == DIGITS), remedy)
 
@@ -361,40 +336,38 @@ def generate(settings):
     print(f"{path}: {settings.generate} in {settings.samples} row{'s' * (settings.samples > 1)}")
 
 
+OPTIONS = (  # of a training: name, type, default, help
+    ("--epochs", cli.whole_number(1, 999), 20, "passes over the training images"),
+    ("--batch-size", cli.whole_number(2, 10**6), 64, "images per update; larger is faster, but updates less often"),
+    ("--latent-dim", cli.whole_number(1, 10**4), 100, "length of the noise from which a digit is generated"),
+    ("--generator-learning-rate", cli.positive_number, 5e-4, "step size of Adam for the generator"),
+    ("--discriminator-learning-rate", cli.positive_number, 1e-3, "step size of Adam for the discriminator"),
+    ("--dropout", cli.fraction_below(1), 0.0, "share of its activations that the discriminator drops in training"),
+    ("--discriminator-units", cli.whole_number(1, 10**4), 1024, "units of the discriminator's first Dense layer"),
+    ("--discriminator-embedding-mean", cli.fraction_below(100), 0.2,
+     "the discriminator's label embedding starts uniform within 0.05 of this (Keras: 0)"),
+    ("--gray-stretch", cli.fraction_below(100), 1.0, "how far D pulls grays near black and white apart; 0: not"),
+    ("--label-smoothing", cli.fraction_below(0.5), 0.1, "how far below 1 D's target for real images is (one-sided)"),
+    ("--wrong-label-weight", cli.fraction_below(1), 0.1,
+     "share of wrongly labelled real images in what the discriminator learns to reject"),
+    ("--mode-seeking-weight", cli.fraction_below(100), 0.4,
+     "weight of the term that makes other noise give another image; 0 for none"),
+    ("--total-variation-weight", cli.fraction_below(100), 3.0,
+     "weight of the differences between neighbouring pixels after --settle-after; 0 for none"),
+    ("--settle-after", cli.whole_number(0, 9999), 16, "epochs after which both learning rates halve in each"),
+    ("--embedding-range", cli.positive_number, 1.0, "the generator's embedding starts within ± this (Keras: 0.05)"),
+    ("--box-filter", cli.whole_number(0, 9), 1, "how often the generator averages every pixel with its neighbours"),
+    ("--ema-decay", cli.fraction_below(1), 0.9998,
+     "decay per batch of the moving average of the generator's weights that files show; 0 for none"),
+)
+
+
 def parse_arguments(arguments=None):
     """Parse the command line (a list of strings; None means that of the process) into a namespace."""
     parser = cli.Parser(__file__, "Train a conditional GAN on MNIST, or draw digits with a trained one.")
     parser.add_renamed(averaging_decay="--ema-decay", smoothing="--box-filter")
     training = parser.add_argument_group("training")
-    for option, kind, default, text in (
-            ("--epochs", cli.whole_number(1, 999), 20, "passes over the training images"),
-            ("--batch-size", cli.whole_number(2, 10**6), 64, "images per update; more of them update less often"),
-            ("--latent-dim", cli.whole_number(1, 10**4), 100, "length of the noise from which a digit is generated"),
-            ("--generator-learning-rate", cli.positive_number, 5e-4, "step size of Adam for the generator"),
-            ("--discriminator-learning-rate", cli.positive_number, 1e-3, "step size of Adam for the discriminator"),
-            ("--dropout", cli.fraction_below(1), 0.0, "share of activations that the discriminator drops"),
-            ("--discriminator-units", cli.whole_number(1, 10**4), 1024,
-             "units of the discriminator's first Dense layer; the other two have 512"),
-            ("--discriminator-embedding-mean", cli.fraction_below(100), 0.2,
-             "the discriminator's label embedding starts uniform within 0.05 of this (Keras: 0)"),
-            ("--gray-stretch", cli.fraction_below(100), 1.0,
-             "how far the discriminator pulls grays near black and white apart; 0 for not at all"),
-            ("--label-smoothing", cli.fraction_below(0.5), 0.1,
-             "how far below 1 the discriminator's target for real images is (one-sided)"),
-            ("--wrong-label-weight", cli.fraction_below(1), 0.1,
-             "share of wrongly labelled real images in what the discriminator learns to reject"),
-            ("--mode-seeking-weight", cli.fraction_below(100), 0.4,
-             "weight of the term that makes other noise give another image; 0 for none"),
-            ("--total-variation-weight", cli.fraction_below(100), 3.0,
-             "weight of the differences between neighbouring pixels after --settle-after; 0 for none"),
-            ("--settle-after", cli.whole_number(0, 9999), 16,
-             "epochs after which both learning rates halve with every further epoch"),
-            ("--embedding-range", cli.positive_number, 1.0,
-             "the generator's label embedding starts uniform within ± this (Keras: 0.05)"),
-            ("--box-filter", cli.whole_number(0, 9), 1,
-             "how often the generator averages every pixel with its neighbours, against specks"),
-            ("--ema-decay", cli.fraction_below(1), 0.9998,
-             "decay per batch of the moving average of the generator's weights that files show; 0 for none")):
+    for option, kind, default, text in OPTIONS:
         training.add_argument(option, type=kind, default=default, help=text)
     cli.add_repetition_options(training)
     cli.add_file_options(parser, "outputs", "plots")

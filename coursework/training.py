@@ -5,7 +5,7 @@ import json
 import math
 
 import numpy as np
-from cgan_mnist import best_answer, build_networks
+from cgan_mnist import build_networks
 from coursework.context import COMMITTED
 from coursework.figures import METRICS, draw_variants
 from coursework.short_trainings import (BATCH_SIZE, HURRIED, RECIPES, VANILLA, cached_training, summarize,
@@ -13,6 +13,7 @@ from coursework.short_trainings import (BATCH_SIZE, HURRIED, RECIPES, VANILLA, c
 from coursework.variants import OtherGeneratedLoss, OtherGeneratorLoss, log, rewire
 from keras import layers
 from matplotlib.figure import Figure
+from mnist_gan.drawing.curves import best_answer
 
 
 def baseline(context):

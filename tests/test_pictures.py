@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import cgan_mnist
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from mnist_gan.drawing.curves import best_answer, draw_discriminator_output
 from mnist_gan.drawing.pictures import draw_grid, read_grids, remove_later_grids, save_figure, tile_images, write_gif
 
 
@@ -51,7 +51,8 @@ def test_grids_are_read_back_for_a_gif_without_those_of_a_longer_run(tmp_path, m
 
 @pytest.mark.parametrize(("label_smoothing", "wrong_label_weight"), [(0, 0), (0.1, 0.1), (0.3, 0.5)])
 def test_the_dashed_line_is_the_best_answer_to_images_that_could_be_either(label_smoothing, wrong_label_weight):
-    figure = cgan_mnist.draw_discriminator_output(np.full((4, 6), 0.5), 2, label_smoothing, wrong_label_weight)
+    figure = draw_discriminator_output(2, np.full(4, 0.5), np.full(4, 0.5),
+                                       best_answer(label_smoothing, wrong_label_weight))
     dashed, = (line for line in figure.axes[0].lines if line.get_linestyle() == "--")
     answers = np.linspace(0.001, 0.999, 999)
     losses = (-(1 - label_smoothing) * np.log(answers) - label_smoothing * np.log(1 - answers)

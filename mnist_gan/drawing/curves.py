@@ -50,6 +50,16 @@ def draw_losses(epochs, d_loss, g_loss, title="Losses of generator and discrimin
     return figure
 
 
+def best_answer(label_smoothing, wrong_label_weight) -> float:
+    """Return the discriminator's best answer d to images that are equally frequent among real and generated ones.
+
+    It makes the sum of the losses -(1 - `label_smoothing`) log d - `label_smoothing` log(1 - d) and
+    -(1 - `wrong_label_weight`) log(1 - d) smallest (Goodfellow et al. 2014, proposition 1, where both are 0 and the
+    best answer is 1/2).
+    """
+    return (1 - label_smoothing) / (2 - wrong_label_weight)
+
+
 def draw_discriminator_output(epochs, on_real, on_generated, undecided) -> Figure:
     """Draw the discriminator's mean probability on real and on generated images, (batches,) each, over `epochs` epochs.
 
