@@ -11,7 +11,6 @@ every round, and the ratios of the medians are what to quote. What is measured, 
 
 import argparse
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import shlex
@@ -38,7 +37,6 @@ import keras
 import tensorflow as tf
 
 MACHINE = f"{platform.machine()}, {os.cpu_count()} cores"
-HAS_TORCH = importlib.util.find_spec("torch") is not None  # not imported beside TensorFlow, with which it crashes
 
 
 def write_results(settings, path, results):
@@ -46,6 +44,15 @@ def write_results(settings, path, results):
     write_json(path, {"command": settings.command, "machine": MACHINE, "versions": versions(),
                       "batch_size": settings.batch_size, "rounds": settings.rounds, "results": results})
     print(f"\n{path}: these figures")
+
+
+def installed(package):
+    """Return the version of a `package` that is not required, or None after a line that says it is not installed."""
+    try:
+        return importlib.metadata.version(package)  # not imported beside TensorFlow, with which PyTorch crashes
+    except importlib.metadata.PackageNotFoundError:
+        print(f"{package} is not installed, so its step is not measured.")
+        return None
 
 
 def measure(contenders, rounds, needed):
@@ -76,11 +83,12 @@ def benchmark_cgan(settings):
                   "without XLA": ("own_step.cgan", cgan_settings(size, jit_compile=False)),
                   "uncompiled": ("own_step.cgan", cgan_settings(size, jit_compile=False, eager=True)),
                   "classic Keras loop": ("classic_keras.cgan", defaults)}
-    if HAS_TORCH:
-        contenders[f"PyTorch {importlib.metadata.version('torch')}"] = (
-            "pytorch.cgan", {**defaults, "data": str(BUNDLED_DATA)})
-    else:
-        print("PyTorch is not installed, so its step is not measured.")
+    arguments = {**defaults, "data": str(BUNDLED_DATA)}
+    if version := installed("torch"):
+        contenders[f"PyTorch {version}"] = "pytorch.cgan", {**arguments, "compiled": False}
+        contenders["torch.compile"] = "pytorch.cgan", {**arguments, "compiled": True}
+    if version := installed("jax"):
+        contenders[f"JAX {version}"] = "jax_step.cgan", arguments
     seconds = measure(contenders, settings.rounds, (matrix, memory, products, ours))
     rate = roofline.MATRIX_SIDE**3 / seconds.pop(matrix)
     bandwidth = 12 * roofline.NUMBERS / seconds.pop(memory)
@@ -101,7 +109,7 @@ that Adam and the EMA must move beside them, at {bandwidth / 1e9:.1f} GB per sec
     results = {}
     for name, value in {"floor": work / rate, "roofline": bound, **seconds}.items():
         print(f"{name:<24}{1000 * value:>8.1f}{value / (work / rate):>10.2f}{value / seconds[ours]:>9.2f}")
-        results[name.split()[0] if "PyTorch" in name else name] = {
+        results[name.split()[0] if name.startswith(("PyTorch", "JAX")) else name] = {
             "ms": 1000 * value, "times_floor": value / (work / rate), "times_ours": value / seconds[ours]}
     results["step"] = {"billion_multiply_adds": work / 1e9, "billion_multiply_adds_per_second": rate / 1e9,
                        "megabytes": moved / 1e6, "gigabytes_per_second": bandwidth / 1e9,
@@ -131,17 +139,15 @@ def benchmark_stackgan(settings):
     """Measure, print and write the steps of both stages of `stackgan_mnist.py`, compiled in each way and not."""
     outputs, size = open_folder(settings.output_dir), settings.batch_size
     ours = {"Stage I": "Stage I with XLA", "Stage II": "Stage II without XLA"}
-    contenders = {}
+    contenders, has_torch = {}, installed("torch")
     for number, stage in enumerate(ours, 1):
         contenders[f"{stage} with XLA"] = "own_step.stage", stage_settings(number, size, jit_compile=True)
         contenders[f"{stage} without XLA"] = "own_step.stage", stage_settings(number, size, jit_compile=False)
         contenders[f"{stage} uncompiled"] = "own_step.stage", stage_settings(number, size, False, eager=True)
-        if HAS_TORCH:
+        if has_torch:
             contenders[f"{stage} in PyTorch"] = "pytorch_stackgan.stage", {
                 **stage_settings(number, size, False), "data": str(BUNDLED_DATA), "palette": PALETTE.tolist(),
                 "sentences": len(sentence_table(0))}
-    if not HAS_TORCH:
-        print("PyTorch is not installed, so its steps are not measured.")
     seconds = measure(contenders, settings.rounds, ours.values())
     print(f"""
 {MACHINE}, Python {platform.python_version()}, TensorFlow {tf.__version__}, Keras {keras.__version__}

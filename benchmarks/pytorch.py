@@ -199,7 +199,13 @@ def load_data(path):
 
 
 def cgan(settings):
-    """Return a function of the batch number: the step on the images of the file `settings.data`."""
+    """Return a function of the batch number: the step on the images of the file `settings.data`.
+
+    With `settings.compiled`, `torch.compile` compiles the networks.
+    """
     torch.set_num_threads(os.cpu_count())
     gan = CGAN(settings, *load_data(settings.data))
+    if settings.compiled:
+        for network in (gan.generator, gan.discriminator):
+            network.compile()
     return lambda step: gan.train_step(gan.draw_batch(), step).numpy()

@@ -1,4 +1,4 @@
-"""The PyTorch steps of the benchmark compute what the scripts compute, from the same weights and the same batch."""
+"""The steps of the benchmark in PyTorch and JAX compute what the scripts compute, from the same weights and batch."""
 
 import importlib.util
 import json
@@ -14,7 +14,6 @@ from helpers import ROOT, bundled_arrays, clean_environment
 from mnist_gan.data.painting import PALETTE
 from mnist_gan.running import distribution
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
 SIZE, STEP = 8, 3
 # So that all losses are of the same weights: Keras's Adam adds its epsilon before the bias correction, PyTorch's after.
 SETTINGS = ["--batch-size", str(SIZE), "--train-size", "64", "--generator-learning-rate", "1e-30",
@@ -50,17 +49,20 @@ def exported(networks):
     return weights
 
 
-def pytorch_losses(folder, settings, weights, batch):
-    """Return what `pytorch_losses.py` finds: the losses and the objectives."""
+def losses_of(framework, folder, settings, weights, batch):
+    """Return what `pytorch_losses.py` or `jax_losses.py` finds: the losses and the objectives."""
+    if importlib.util.find_spec({"pytorch": "torch"}.get(framework, framework)) is None:
+        pytest.skip(f"{framework} is not installed")
     batch = {f"batch/{name}": np.moveaxis(array, -1, 1) if array.ndim == 4 else array for name, array in batch.items()}
     np.savez(folder / "step.npz", settings=json.dumps(settings), **weights, **batch)
-    found = subprocess.run([sys.executable, ROOT / "tests" / "pytorch_losses.py", folder / "step.npz"],
+    found = subprocess.run([sys.executable, ROOT / "tests" / f"{framework}_losses.py", folder / "step.npz"],
                            env={**clean_environment(), "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     return json.loads(found.stdout)
 
 
-def test_the_step_of_the_cgan_has_the_same_losses(tmp_path, objectives):
+@pytest.mark.parametrize("framework", ["pytorch", "jax"])
+def test_the_step_of_the_cgan_has_the_same_losses(tmp_path, objectives, framework):
     settings = cgan_mnist.parse_arguments([*SETTINGS, "--dropout", "0", "--settle-after", "0"])
     arrays, indices = bundled_arrays(64), tf.range(SIZE)
     gan = cgan_mnist.CGAN(settings, arrays["x_train"], arrays["y_train"].astype(np.int32), jit_compile=False)
@@ -69,8 +71,8 @@ def test_the_step_of_the_cgan_has_the_same_losses(tmp_path, objectives):
     batch = {"images": images, "labels": labels, "wrong_labels": gan.wrong_labels(labels[:SIZE // 2], STEP),
              "discriminator_noise": samples[0][0], "discriminator_labels": samples[0][1],
              "generator_noise": samples[1][0], "generator_labels": samples[1][1]}
-    found = pytorch_losses(tmp_path, {**vars(settings), "stage": 0, "step": STEP}, weights,
-                           {name: tensor.numpy() for name, tensor in batch.items()})
+    found = losses_of(framework, tmp_path, {**vars(settings), "stage": 0, "step": STEP}, weights,
+                      {name: tensor.numpy() for name, tensor in batch.items()})
     np.testing.assert_allclose(found["losses"], gan.train_step(indices, tf.constant(STEP)), rtol=1e-4)
     np.testing.assert_allclose(found["objectives"], objectives, rtol=1e-4)
 
@@ -95,8 +97,8 @@ def test_the_step_of_a_stage_has_the_same_losses(tmp_path, objectives, number):
              "discriminator_noise": drawn.normal(4, 2 * SIZE, side, side, 3),
              "generator_noise": drawn.normal(5, SIZE, side, side, 3),
              "images": tf.gather(data.images, indices)[..., tf.newaxis]}
-    found = pytorch_losses(
-        tmp_path, {**vars(settings), "stage": number, "sentences": 1, "palette": PALETTE.tolist()}, weights,
+    found = losses_of(
+        "pytorch", tmp_path, {**vars(settings), "stage": number, "sentences": 1, "palette": PALETTE.tolist()}, weights,
         {name: tensor.numpy() for name, tensor in batch.items()})
     np.testing.assert_allclose(found["losses"], stage.train_step(indices, tf.constant(STEP)), rtol=1e-4)
     np.testing.assert_allclose(found["objectives"], objectives, rtol=1e-4)
