@@ -225,7 +225,7 @@ as long as it communicates.
             latency = found.latency if settings.latency is None else settings.latency * 1e-6
             speed_ups, images = workers.predict(found, settings.batch_size, latency, gigabits)
             curves[network][name] = workers.WORKERS, speed_ups
-            results[name]["predictions"][network] = {"speed_up": speed_ups[-1], "rows_each": images}
+            results[name]["predictions"][network] = {"speed_up": speed_ups[-1], "images_each": images}
             print(f"{name:<16}{gigabits:>9g}{1e6 * latency:>14.0f}{speed_ups[-1]:>10.1f}{images:>13,}")
     return curves
 
@@ -259,7 +259,7 @@ def parse_arguments(arguments):
     parser.add_argument("--plots-dir", type=cli.path_name, default=argparse.SUPPRESS, metavar="DIR",
                         help="with --workers, folder for scaling.png (default: plots)")
     parser.add_argument("--epochs", type=cli.whole_number(1, 999), default=argparse.SUPPRESS,
-                        help="with --whole-command, its epochs, few of which overrate its start (default: 20)")
+                        help="with --whole-command, its epochs; with few, the start dominates (default: 20)")
     settings = parser.parse_args(arguments, argparse.Namespace(bandwidth=None, plots_dir=None, epochs=None))
     if not settings.workers and (settings.bandwidth or settings.plots_dir or settings.latency is not None):
         parser.error("--bandwidth, --latency and --plots-dir need --workers")

@@ -115,7 +115,7 @@ def halves_apart(batch):
 
 
 def mode_seeking(noise, images):
-    """Return how little `images` (n, 28, 28, 1) in [-1, 1] differ for how different `noise` (n, latent_dim), a mean.
+    """Return the mean ratio of the distances of `noise` (n, k) and of `images` (n, 28, 28, 1) between both halves.
 
     The second half shows the digits of the first. Other noise should give another image of a digit (Mao et al. 2019,
     Mode Seeking GANs, https://arxiv.org/abs/1903.05628): another shape, not bolder strokes, so images are compared with
@@ -127,7 +127,7 @@ def mode_seeking(noise, images):
 
 
 def total_variation(images):
-    """Return the mean absolute difference of neighbouring pixels of `images` (n, 28, 28, 1), over both directions.
+    """Return the sum of absolute differences of neighbouring pixels, per pixel, a mean over `images` (n, 28, 28, 1).
 
     A speck has more outline than a stroke of as much ink (Rudin et al. 1992, https://doi.org/10.1016/0167-2789(92)90242-F).
     """
@@ -346,15 +346,15 @@ OPTIONS = (  # of a training: name, type, default, help
     ("--discriminator-units", cli.whole_number(1, 10**4), 1024, "units of the discriminator's first Dense layer"),
     ("--discriminator-embedding-mean", cli.fraction_below(100), 0.2,
      "the discriminator's label embedding starts uniform within 0.05 of this (Keras: 0)"),
-    ("--gray-stretch", cli.fraction_below(100), 1.0, "how far D pulls grays near black and white apart; 0: not"),
+    ("--gray-stretch", cli.fraction_below(100), 1.0, "how far D pulls grays near black and white apart; 0 for none"),
     ("--label-smoothing", cli.fraction_below(0.5), 0.1, "how far below 1 D's target for real images is (one-sided)"),
     ("--wrong-label-weight", cli.fraction_below(1), 0.1,
      "share of wrongly labelled real images in what the discriminator learns to reject"),
     ("--mode-seeking-weight", cli.fraction_below(100), 0.4,
-     "weight of the term that makes other noise give another image; 0 for none"),
+     "weight of the mode-seeking term, which makes different noise draw different images; 0 for none"),
     ("--total-variation-weight", cli.fraction_below(100), 3.0,
      "weight of the differences between neighbouring pixels after --settle-after; 0 for none"),
-    ("--settle-after", cli.whole_number(0, 9999), 16, "epochs after which both learning rates halve in each"),
+    ("--settle-after", cli.whole_number(0, 9999), 16, "epochs after which rates halve in each, and specks cost"),
     ("--embedding-range", cli.positive_number, 1.0, "the generator's embedding starts within ± this (Keras: 0.05)"),
     ("--box-filter", cli.whole_number(0, 9), 1, "how often the generator averages every pixel with its neighbours"),
     ("--ema-decay", cli.fraction_below(1), 0.9998,
@@ -375,7 +375,7 @@ def parse_arguments(arguments=None):
     mode.add_argument("--resume", action="store_true",
                       help="continue after the last finished epoch of the run in the output folder")
     mode.add_argument("--generate", type=cli.digit_string, metavar="DIGITS",
-                      help="draw these digits in this order, without training; of its options only --seed counts")
+                      help="draw these digits in this order without training; of its options only --seed matters")
     drawing = parser.add_argument_group("with --generate")
     drawing.add_argument("--samples", type=cli.whole_number(1, 100), metavar="N",
                          help="rows, each from new noise; 1 if not given")

@@ -53,7 +53,7 @@ def split_validation(x_train, y_train, count):
 
 
 def choose_indices(y_train, y_test, samples):
-    """Return the indices (samples,) of training images, equally many of each digit, that images are compared to.
+    """Return the indices (samples,) of the training images in the column "real", equally many of each digit.
 
     `y_train` (n,) and `y_test` (m,) are all labels of the data.
     Raises InputError if the data has too few training images for that or for the width of the Parzen

@@ -146,7 +146,7 @@ def draw_attribute_accuracy(columns):
                             color=("tab:orange", "tab:blue", "tab:gray")[number])
             axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=1)
         axes.set_title(title, pad=16)
-        axes.set(ylabel="pictures that obey (%)", ylim=(0, 100), yticks=range(0, 101, 20),
+        axes.set(ylabel="attribute accuracy (%)", ylim=(0, 100), yticks=range(0, 101, 20),
                  xticks=range(len(parts)))
         axes.set_xticklabels([part.replace("_", " ") for part in parts])
         axes.spines[["top", "right"]].set_visible(False)

@@ -226,7 +226,7 @@ def build_stage1_generator(latent_dim=100, condition_noise=1.0):
     product = layers.Multiply(name="noise_times_condition")([noise, layers.Dense(latent_dim)(condition)])
     x = layers.Concatenate()([product, noise, condition])
     colours = layers.Dense(6)(colour_layers(layers.Concatenate()([noise[:, :8], condition])))
-    colours = ops.tanh(colours) + 0.1 * colours  # the tanh alone would hardly leave a corner that is wrong
+    colours = ops.tanh(colours) + 0.1 * colours  # the tanh alone saturates
     x = normalized(layers.Dense(256)(x))
     x = normalized(layers.Dense(512)(x))
     x = normalized(layers.Dense(1024)(x))
@@ -327,7 +327,7 @@ def with_head(picture, x, name):
 HISTORY_COLUMNS = ("d_loss_real", "d_loss_generated", "d_loss_wrong", "d_loss", "g_loss", "kl_divergence",
                    "matching_loss")
 ENCODER_BATCH_SIZE = 256
-FAR_STEP = 10**7  # random numbers of steps from here on are drawn for other things than training
+FIRST_ENCODER_STEP = 10**7  # so that the encoders share no random numbers with the stages, whose steps are fewer
 
 
 def similarities(pictures, sentences):
@@ -341,7 +341,8 @@ def energy_score(drawn, wanted, power=1.0):
     The two of a pair should be as near to the wanted row as possible, but as far from each other as wanted ones are.
     Only rows that vary as the wanted ones do make its expectation smallest (Gneiting & Raftery 2007,
     https://doi.org/10.1198/016214506000001437, section 4.2; for networks, Bouchacourt et al. 2016,
-    https://arxiv.org/abs/1606.02556). `power`, in (0, 2), is that of the distances: a small one insists on small ones.
+    https://arxiv.org/abs/1606.02556). `power`, in (0, 2), is that of the distances: a small one
+    penalizes small distances more.
     """
     def distances(rows, others):
         return (tf.reduce_sum(tf.square(rows - others), axis=1) + 1e-4)**(power / 2)  # 1e-4 for equal ones
@@ -377,7 +378,7 @@ def halves_apart(batch):
 
 
 def mode_seeking(noise, pictures):
-    """Return how little `pictures` differ for how different `noise` is, a mean over pairs half a batch apart.
+    """Return the mean ratio of the distances of `noise` and of `pictures`, over pairs half a batch apart.
 
     Mao et al. 2019, https://arxiv.org/abs/1903.05628; 1e-2 is for pictures that do not differ.
     """
@@ -412,8 +413,9 @@ class Stage:
 
     `data` comes from `prepare_data`; `embeddings` is a variable with those of all sentences, float32 (n, 64). Only
     the stage's own variables are ever updated: everything before it, and both encoders, are frozen.
-    `generator`, the discriminator's `trunk` and `head` and both optimizers are trained; `ema_generator` has the
-    exponential moving average of the generator's weights. `jit_compile` compiles the step with XLA.
+    `generator` and the discriminator's `trunk` and `head` are trained; `ema_generator` has the exponential moving
+    average of the generator's weights. `jit_compile` compiles the step with XLA. A subclass gives `first_step`,
+    `build_generator`, `build_discriminator`, `generator_inputs`, `resize`, `encoder_input` and `add_own_terms`.
     """
 
     def __init__(self, settings, data, embeddings, picture_encoder, epochs, jit_compile):
@@ -574,8 +576,8 @@ class Stage1(Stage):
     def add_own_terms(self, objective, batch, inputs, generated, seen, colours, _):
         """Return `objective` plus the terms for what varies in Stage I: all that the sentence leaves unsaid.
 
-        What the frozen encoder sees should vary as it does in real pictures, and so should the pixels, in which it is a
-        straight way from one colour to another; root mean squares count twice.
+        What the frozen encoder sees should vary as it does in real pictures, and so should the pixels, where
+        colours are compared as they are; their distance is the root mean square, with weight 2.
         """
         settings, wanted = self.settings, batch.real[:batch.real.shape[0] // 2]
         objective += settings.energy_weight * (
@@ -641,7 +643,7 @@ def train_encoders(text_encoder, picture_encoder, data, table, settings):
     optimizer.build(variables)
 
     def train_step(indices, step):
-        _, uniform = random_draws(settings.seed, FAR_STEP + step)
+        _, uniform = random_draws(settings.seed, FIRST_ENCODER_STEP + step)
         pictures, descriptions = paint_batch(data, indices, uniform)
         right = phrase(descriptions, uniform, 2)[0]
         words = tf.gather(table, tf.concat([right, wrong_sentences(descriptions, 1.0, uniform)], 0))
@@ -718,8 +720,8 @@ def train(settings):
     images, digits = load_training_images(settings.data, settings.train_size, settings.batch_size)
     settings.train_size = len(images)
     settings.epochs = settings.stage1_epochs + settings.stage2_epochs
-    if settings.epochs * batches_per_epoch(settings) > FAR_STEP:
-        raise InputError(f"--batch-size {settings.batch_size}: that makes more than {FAR_STEP:,} batches, "
+    if settings.epochs * batches_per_epoch(settings) > FIRST_ENCODER_STEP:
+        raise InputError(f"--batch-size {settings.batch_size}: that makes more than {FIRST_ENCODER_STEP:,} batches, "
                          "for which there are no random numbers; give larger batches or fewer epochs")
     with open_run(settings, images, digits, HISTORY_COLUMNS, first_grid=0, mode="RGB") as run:
         gan = StackGAN(settings, images, digits)

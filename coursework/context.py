@@ -9,11 +9,11 @@ import tensorflow as tf
 from coursework.cache import Cache, code_checksum
 from mnist_gan.data.mnist import scale_images
 from mnist_gan.data.painting import full_size, shape_cuts
+from mnist_gan.data.sentences import sentence_table
 from mnist_gan.metrics.attributes import find_attributes, prepare_scenes
 from mnist_gan.metrics.classifiers import classify, load_classifier
 from mnist_gan.metrics.distances import nearest
-from stackgan_mnist import (build_picture_encoder, load_networks, parse_arguments, prepare_data, sentence_table,
-                            train_encoders)
+from stackgan_mnist import build_picture_encoder, load_networks, parse_arguments, prepare_data, train_encoders
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMITTED = ROOT / "results"  # what the reports quote; no experiment with default folders writes there
@@ -75,7 +75,7 @@ class Context:
 
     @functools.cached_property
     def reached_by_test_images(self):
-        """How many different ones of these training images are the nearest of the images in `compared`."""
+        """How many training images are the nearest neighbour of some image in `compared`."""
         return len(np.unique(nearest(self.test_features, self.train_features)[1]))
 
     @functools.cached_property

@@ -27,7 +27,7 @@ STEPS, QUICK_STEPS = 600, 20
 # batches; less mode seeking and no stretched grays, as when these were chosen.
 HURRIED = ("--generator-learning-rate", "2e-3", "--discriminator-learning-rate", "1e-3", "--discriminator-units", "256",
            "--discriminator-embedding-mean", "0", "--mode-seeking-weight", "0.24", "--gray-stretch", "0")
-# The default, and the game of Goodfellow et al. 2014 with nothing that was invented since, to which remedies are added.
+# The default, and the default without label smoothing, wrong labels and mode seeking, to which remedies are added.
 VANILLA = ("--label-smoothing", "0", "--dropout", "0", "--wrong-label-weight", "0", "--mode-seeking-weight", "0")
 RECIPES = {"default": (), "vanilla": VANILLA}
 
@@ -62,7 +62,7 @@ def train(context, seed, arguments=(), **variant):
 
 
 def cached_training(context, seed, recipe="default"):
-    """Return what `train` returns for one of RECIPES, trained once and kept in a file for all experiments."""
+    """Return what `train` returns for one of RECIPES, trained once and cached in a file for all experiments."""
     path = context.folder / f"{recipe}_{seed}.npz"
     settings = short_settings(context, seed, RECIPES[recipe])
     record = {**record_settings(settings, context.x_train, context.y_train), "code_crc32": context.code}

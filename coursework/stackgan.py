@@ -52,7 +52,7 @@ def draw_apart(networks, first, second, noise, epsilons):
 
 
 def measure_sentences(context, embeddings, seed):
-    """Return how well each stage obeys its sentence if one stage is told less, and which of two sentences wins."""
+    """Return the attribute accuracy of each stage if one is told less, and which of two sentences wins."""
     networks, scene = context.stackgan_networks, context.scenes["seen"]
     count = len(embeddings)
     noise, epsilons = random_inputs(latent_dim(networks.stage1), count, seed)

@@ -1,4 +1,4 @@
-"""What the scripts share that is not about their networks. Each line imports only from those above it.
+"""What the scripts share. Each line imports only from those above it, and from this file.
 
     errors      InputError: something that the user gave cannot be used
     files       atomic writes, arrays from untrusted files, folders and their locks

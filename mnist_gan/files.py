@@ -30,7 +30,7 @@ def atomic_write(path, write) -> None:
     partial = path.with_name(f".partial-{secrets.token_hex(4)}{path.suffix}")
     try:
         with open(partial, "xb") as file:
-            if fcntl:  # or another process would remove it as the rest of a killed one
+            if fcntl:  # so that `remove_partial_files` of another process spares it
                 lock(file.fileno())
             write(partial)
             os.fsync(file.fileno())
@@ -86,7 +86,7 @@ def open_folder(path) -> Path:
 
 
 def remove_partial_files(folder) -> None:
-    """Remove from `folder` what `atomic_write` has left in processes that were killed, unless that cannot be told."""
+    """Remove from `folder` what `atomic_write` has left in processes that were killed, as far as it can be locked."""
     for partial in folder.glob(f".partial-{8 * '[0-9a-f]'}*"):
         with contextlib.suppress(OSError):  # as on Windows while a file is open, so that it needs no lock there
             with open(partial, "rb+") as file:

@@ -90,7 +90,7 @@ def test_a_data_file_without_rows_is_refused(run_command, tmp_path, part):
     arrays[f"x_{part}"], arrays[f"y_{part}"] = arrays[f"x_{part}"][:0], arrays[f"y_{part}"][:0]
     np.savez(tmp_path / "own.npz", **arrays)
     before = contents(tmp_path)
-    assert_refused(run_command(["--data", "own.npz"], tmp_path), tmp_path, before, "own.npz", "no rows")
+    assert_refused(run_command(["--data", "own.npz"], tmp_path), tmp_path, before, "own.npz", "empty")
 
 
 class Pickled:

@@ -43,9 +43,9 @@ def load_data(path=None) -> tuple:
         if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
             raise InputError(f"{path}: y_{part} is {y.dtype} {y.shape}, it must be integers of shape (n,)")
         if len(x) != len(y):
-            raise InputError(f"{path}: x_{part} has {len(x)} rows and y_{part} has {len(y)}, they must be equal")
+            raise InputError(f"{path}: x_{part} has {len(x)} images and y_{part} {len(y)} labels: give one each")
         if len(x) == 0:
-            raise InputError(f"{path}: x_{part} and y_{part} have no rows, give at least one image")
+            raise InputError(f"{path}: x_{part} and y_{part} are empty, give at least one image")
         if y.min() < 0 or y.max() >= DIGITS:
             raise InputError(f"{path}: y_{part} has labels from {y.min()} to {y.max()}, they must be 0 to 9")
     # An npz may hold arrays in Fortran's order, of which no checksum can be taken.
@@ -78,6 +78,6 @@ def checksum(images, labels) -> int:
     return zlib.crc32(labels, zlib.crc32(images))
 
 
-def blocks(rows, size=1000) -> Iterator[np.ndarray]:
-    """Yield `rows` in blocks of at most `size`, so that what is computed from each fits into memory."""
-    return (rows[start:start + size] for start in range(0, len(rows), size))
+def blocks(array, size=1000) -> Iterator[np.ndarray]:
+    """Yield `array` in blocks of at most `size` entries, so that what is computed from each fits into memory."""
+    return (array[start:start + size] for start in range(0, len(array), size))

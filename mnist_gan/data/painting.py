@@ -22,8 +22,8 @@ NEVER_SEEN = ((2, "black"), (0, "white"), (7, "red"), (5, "green"), (9, "blue"),
 SEEN_INKS = np.array([np.resize([ink for ink, name in enumerate(COLOURS) if (digit, name) not in NEVER_SEEN], 56)
                       for digit in range(DIGITS)], np.int32)
 
-# What else there is: eight other digits that occur in an ink for each digit that does, at least six other inks in which
-# a digit occurs for each of its inks, and six other colours for each pair of them; all other numbers mean nothing.
+# Alternatives for wrong sentences: eight other digits that occur in an ink, at least six other inks in which a digit
+# occurs, six other colours than two given ones. Only the entries of pairs that occur in training are used.
 OTHER_DIGITS = np.array([[[other for other in range(DIGITS) if other != digit and ink in SEEN_INKS[other]][:8]
                           for digit in range(DIGITS)] for ink in range(len(COLOURS))], np.int32)
 OTHER_INKS = np.array([[np.resize([other for other in sorted(set(SEEN_INKS[digit])) if other != ink], 42)

@@ -144,8 +144,8 @@ def read(sentence) -> tuple:
 
 
 @functools.cache
-def optional_pieces(phrasing) -> list:
-    """Return the pieces in brackets of a phrasing, each with the attribute that it says."""
+def optional_phrases(phrasing) -> list:
+    """Return the phrases in brackets of a phrasing, each with the attribute that it says."""
     return [(piece, re.search(r"\{(\w+)\}", piece)[1]) for piece in re.findall(r"\[[^]]*\]", phrasing)]
 
 
@@ -165,7 +165,7 @@ def describe(description, random=None, language="English") -> str:
                 synonyms = (str(value),)
             said[attribute] = choose(synonyms)
     text = choose(PHRASINGS[language])
-    for piece, attribute in optional_pieces(text):
+    for piece, attribute in optional_phrases(text):
         text = text.replace(piece, piece[1:-1] if attribute in said else "")
     text = " ".join(text.format(**said).split())
     return re.sub(r"\ba (?=[aeiou])(?!one)", "an ", text)

@@ -41,7 +41,7 @@ def draw_curves(epochs, curves, ylabel, title, reference, reference_label) -> Fi
 def draw_losses(epochs, d_loss, g_loss, title="Losses of generator and discriminator") -> Figure:
     """Draw the losses of discriminator and generator, (batches,) each in nats, over `epochs` epochs."""
     figure = draw_curves(
-        epochs, {"generator (the combined model's loss)": (g_loss, "tab:orange"),
+        epochs, {"generator (−log D of generated images)": (g_loss, "tab:orange"),
                  "discriminator (mean of real and generated)": (d_loss, "tab:blue")},
         "binary cross-entropy (nats)", title, math.log(2),
         "ln 2 = 0.693: either loss if the discriminator answered 1/2 to everything")

@@ -50,7 +50,7 @@ def draw_grid(images, columns, title=None) -> Figure:
 
 
 def grid_path(outputs, epoch) -> Path:
-    """Return the path of the grid of `epoch`, which counts from 1."""
+    """Return the path of the grid after `epoch` finished epochs."""
     return outputs / f"epoch_{epoch:03d}.png"
 
 

@@ -14,7 +14,7 @@ from mnist_gan.data.sentences import ATTRIBUTES, COLOURS, LANGUAGES, UNSAID, des
 ALL_FIVE = "all_five"  # beside ATTRIBUTES, the name of the share of pictures that have every attribute right
 
 
-def describe_images(images, digits, cuts, random):
+def describe_images(images, digits, cuts, random) -> np.ndarray:
     """Return the descriptions of uint8 images (n, 28, 28) with labels `digits` (n,), in colours as in training.
 
     `cuts` is what `shape_cuts` returned for the training images; the numpy generator `random` draws the colours.
@@ -25,7 +25,7 @@ def describe_images(images, digits, cuts, random):
     return np.stack([digits, inks, backgrounds, *shape_classes(images / np.float32(255), cuts)], axis=1)
 
 
-def recolour_never_seen(descriptions, random):
+def recolour_never_seen(descriptions, random) -> tuple:
     """Return (indices (m,), descriptions (m, 5)): those whose digit has an ink in NEVER_SEEN, in that ink.
 
     The numpy generator `random` draws the backgrounds among the other colours.
@@ -40,7 +40,7 @@ def recolour_never_seen(descriptions, random):
     return indices, recoloured
 
 
-def unsay(descriptions, random):
+def unsay(descriptions, random) -> np.ndarray:
     """Return the descriptions as the sentences in training say them, with UNSAID for what these leave out.
 
     One in eight says the digit alone; the others leave out each other attribute with probability 1/4.
@@ -50,12 +50,12 @@ def unsay(descriptions, random):
     return np.column_stack([descriptions[:, 0], np.where(speaks, descriptions[:, 1:], UNSAID)])
 
 
-def digits_alone(descriptions):
+def digits_alone(descriptions) -> np.ndarray:
     """Return the descriptions with everything but the digit UNSAID."""
     return np.column_stack([descriptions[:, 0], np.full((len(descriptions), len(ATTRIBUTES) - 1), UNSAID)])
 
 
-def write_sentences(descriptions, random):
+def write_sentences(descriptions, random) -> list:
     """Return a sentence for each of the descriptions, every third in Persian, in phrasings that `random` draws."""
     return [describe(description, random, LANGUAGES[number % 3 == 2])
             for number, description in enumerate(descriptions.tolist())]
@@ -94,7 +94,7 @@ def paint_for_stages(images, descriptions) -> tuple:
     return enlarge(halve(pictures).numpy()), pictures.numpy()
 
 
-def find_attributes(pictures, cuts, see_digits):
+def find_attributes(pictures, cuts, see_digits) -> tuple:
     """Return (descriptions (n, 5), gray (n, 28, 28) in [0, 1]) of what pictures (n, 28, 28, 3) in [-1, 1] show.
 
     Ink, background and gray digit are found by `read_pictures`, thickness and slant by the very `shape_classes`, with
@@ -105,7 +105,7 @@ def find_attributes(pictures, cuts, see_digits):
     return np.column_stack([see_digits(gray[..., np.newaxis] * 2 - 1), inks, backgrounds, shapes]), gray
 
 
-def attribute_accuracy(found, asked):
+def attribute_accuracy(found, asked) -> dict:
     """Return for each of ATTRIBUTES, and for ALL_FIVE together, the share in [0, 1] of pictures that have it right.
 
     `found` and `asked` are descriptions (n, 5) without UNSAID.
@@ -115,7 +115,7 @@ def attribute_accuracy(found, asked):
             ALL_FIVE: float(right.all(axis=1).mean())}
 
 
-def entropy_within_digits(values, digits):
+def entropy_within_digits(values, digits) -> float:
     """Return the entropy in nats of whole numbers `values` (n,) >= 0 among equal `digits` (n,), averaged over these."""
     entropies = []
     for digit in np.unique(digits):
@@ -125,7 +125,7 @@ def entropy_within_digits(values, digits):
     return np.mean(entropies)
 
 
-def conditional_diversity(found, asked, real):
+def conditional_diversity(found, asked, real) -> dict:
     """Return for each attribute but the digit how much it varies where the sentence leaves it out, 1 for as in reality.
 
     It is the entropy of what pictures show, `found` (n, 5), within each digit that was asked for, averaged over the
@@ -141,7 +141,7 @@ def conditional_diversity(found, asked, real):
     return figures
 
 
-def checkerboard_energy(gray):
+def checkerboard_energy(gray) -> np.ndarray:
     """Return the share (n,) in [0, 1] of the energy of images `gray` (n, 28, 28) that alternates from pixel to pixel.
 
     That is |FFT|² in the row and the column of the spectrum whose period is 2 pixels, relative to all of it but the

@@ -1,4 +1,4 @@
-"""Classifiers of gray and of painted digits, in whose features images are compared: trained once, kept in a file."""
+"""Classifiers of gray and of painted digits, in whose features images are compared: trained once and saved."""
 
 import functools
 import os
@@ -16,7 +16,7 @@ from mnist_gan.data.painting import draw_colours, paint, with_contrast
 from mnist_gan.data.sentences import COLOURS
 
 
-def build_classifier(name):
+def build_classifier(name) -> keras.Model:
     """Build a small convolutional network: images (n, 28, 28, 1) in [-1, 1] to logits (n, 10).
 
     Its penultimate layer, "features" (n, 128), is where images are compared: the features of
@@ -36,7 +36,7 @@ def build_classifier(name):
     ], name=name)
 
 
-def build_painted_classifier(name):
+def build_painted_classifier(name) -> keras.Model:
     """Build a network like `build_classifier`'s for pictures (n, 28, 28, 3) in [-1, 1].
 
     It returns the logits of digit (n, 10), ink (n, 8) and background (n, 8), so that its "features" (n, 128) hold all
@@ -54,17 +54,17 @@ def build_painted_classifier(name):
                                  layers.Dense(len(COLOURS), name="background")(x)], name=name)
 
 
-def cross_entropy():
+def cross_entropy() -> keras.losses.Loss:
     """Return the loss of a classifier with logits."""
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def cosine_adam(steps):
+def cosine_adam(steps) -> keras.optimizers.Optimizer:
     """Return Adam with a step size that falls from 2e-3 to 0 along a cosine within `steps` updates."""
     return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps))
 
 
-def train_classifier(name, x_train, y_train, epochs=6, batch_size=128):
+def train_classifier(name, x_train, y_train, epochs=6, batch_size=128) -> keras.Model:
     """Train the classifier on images uint8 (n, 28, 28) and labels (n,), from a fixed seed, and return it."""
     keras.utils.set_random_seed(0)
     classifier = build_classifier(name)
@@ -74,7 +74,7 @@ def train_classifier(name, x_train, y_train, epochs=6, batch_size=128):
     return classifier
 
 
-def train_painted_classifier(name, x_train, y_train, epochs=5, batch_size=128):
+def train_painted_classifier(name, x_train, y_train, epochs=5, batch_size=128) -> keras.Model:
     """Train the painted classifier on images uint8 (n, 28, 28) with labels (n,), from a fixed seed, and return it.
 
     The images are painted in new colours in every epoch, only in the pairs that a StackGAN's training has.
@@ -100,7 +100,7 @@ def train_painted_classifier(name, x_train, y_train, epochs=5, batch_size=128):
     return classifier
 
 
-def two_sample_accuracy(images, others, epochs=5, batch_size=128):
+def two_sample_accuracy(images, others, epochs=5, batch_size=128) -> float:
     """Return how often a network tells `images` (n, 28, 28, 1) in [-1, 1] from `others` (m, 28, 28, 1), in [0, 1].
 
     A small convolutional network is trained on a random half of both, as many of each, and asked about the other half:
@@ -131,7 +131,7 @@ def two_sample_accuracy(images, others, epochs=5, batch_size=128):
 TRAINERS = {"classifier": train_classifier, "painted_classifier": train_painted_classifier}
 
 
-def find_classifier(folder, kind, x_train, y_train):
+def find_classifier(folder, kind, x_train, y_train) -> keras.Model | None:
     """Return the classifier of this data from the file `kind`.keras in `folder`, or None.
 
     `kind` is "classifier" or "painted_classifier".
@@ -146,12 +146,12 @@ def find_classifier(folder, kind, x_train, y_train):
     return None
 
 
-def classifier_name(kind, x_train, y_train):
+def classifier_name(kind, x_train, y_train) -> str:
     """Return the name of a classifier's network, by which it goes with its data."""
     return f"{kind}_{checksum(x_train, y_train):08x}"
 
 
-def load_classifier(folder, kind, purpose, x_train, y_train):
+def load_classifier(folder, kind, purpose, x_train, y_train) -> keras.Model:
     """Return what `find_classifier` finds, or train the classifier and write it there.
 
     `purpose` goes on with "the classifier" in the message that says what the time is spent for.
@@ -166,12 +166,12 @@ def load_classifier(folder, kind, purpose, x_train, y_train):
 
 
 @functools.cache  # a new network would be compiled anew for every set of images
-def with_features(classifier):
+def with_features(classifier) -> keras.Model:
     """Return the classifier as a network that returns its features as well, before the logits."""
     return keras.Model(classifier.inputs, [classifier.get_layer("features").output, *classifier.outputs])
 
 
-def classify(classifier, images):
+def classify(classifier, images) -> tuple:
     """Return (features (n, 128), classes), what the classifier sees in images (n, 28, 28, 1 or 3) in [-1, 1].
 
     The classes are the digits (n,) or, of a painted classifier, digits, inks and backgrounds (n, 3).

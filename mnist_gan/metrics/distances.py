@@ -7,12 +7,12 @@ from mnist_gan.data.mnist import blocks
 NEIGHBOURS = 3  # the k of precision and recall
 
 
-def squared_distances(a, b):
+def squared_distances(a, b) -> np.ndarray:
     """Return the squared Euclidean distances (n, m) between the rows of a (n, d) and of b (m, d)."""
     return np.maximum((a * a).sum(1)[:, np.newaxis] + (b * b).sum(1) - 2 * a @ b.T, 0)
 
 
-def frechet_distance(a, b):
+def frechet_distance(a, b) -> float:
     """Return the Fréchet distance between Gaussians fitted to the features a (n, d) and b (m, d).
 
     |mean_a - mean_b|² + trace(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)), at least 0 and 0 for equal
@@ -28,18 +28,18 @@ def frechet_distance(a, b):
             - 2 * np.sqrt(np.maximum(product, 0)).sum())
 
 
-def neighbour_radii(features, k=NEIGHBOURS):
+def neighbour_radii(features, k=NEIGHBOURS) -> np.ndarray:
     """Return the squared distance of each of the features (n, d) to its k-th nearest other one, (n,)."""
     return np.concatenate([np.partition(squared_distances(block, features), k, axis=1)[:, k]
                            for block in blocks(features)])  # position 0 is the feature itself
 
 
-def share_inside(points, centers, radii):
+def share_inside(points, centers, radii) -> float:
     """Return the share of `points` (n, d) in at least one ball around `centers` (m, d) with squared `radii` (m,)."""
     return np.concatenate([(squared_distances(block, centers) <= radii).any(1) for block in blocks(points)]).mean()
 
 
-def precision_recall(real, generated, k=NEIGHBOURS):
+def precision_recall(real, generated, k=NEIGHBOURS) -> tuple:
     """Return the precision and recall of generated features (m, d) against real ones (n, d), each in [0, 1].
 
     Precision is the share of generated features within the k-nearest-neighbour balls of the real
@@ -50,12 +50,12 @@ def precision_recall(real, generated, k=NEIGHBOURS):
             share_inside(real, generated, neighbour_radii(generated, k)))
 
 
-def total_variance(features):
+def total_variance(features) -> float:
     """Return the total variance of features (n, d) around their mean: the trace of their covariance."""
     return features.var(axis=0, ddof=1).sum()
 
 
-def parzen_log_likelihoods(points, centers, sigma):
+def parzen_log_likelihoods(points, centers, sigma) -> np.ndarray:
     """Return the log-likelihood in nats (n,) of `points` (n, d) under Gaussian windows on `centers` (m, d).
 
     log p(x) = log mean_j exp(-|x - c_j|² / (2 sigma²)) - d log(sigma (2 pi)^(1/2)); the protocol is
@@ -69,7 +69,7 @@ def parzen_log_likelihoods(points, centers, sigma):
     return np.concatenate([log_mean(block) for block in blocks(points)]) - normalizer
 
 
-def nearest(points, centers):
+def nearest(points, centers) -> tuple:
     """Return (distances (n,), indices (n,)) of the nearest of `centers` (m, d) to each of `points` (n, d)."""
     found = []
     for block in blocks(points, 200):

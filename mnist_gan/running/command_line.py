@@ -1,4 +1,4 @@
-"""Types of options, and one line with an exit status for whatever can go wrong."""
+"""Option types and groups, and one line with an exit status for every expected error."""
 
 import argparse
 import contextlib
@@ -18,7 +18,7 @@ from mnist_gan.running.distribution import run_distributed
 
 
 def checked(kind, accept, requirement) -> Callable:
-    """Return an argparse type: text to `kind` (int or float) if `accept` holds for it; `requirement` says when."""
+    """Return an argparse type: text to `kind` (int, float or str) if `accept` holds for it; `requirement` says when."""
     def parse(text):
         with contextlib.suppress(ValueError):
             if accept(kind(text)):
@@ -90,11 +90,11 @@ def one_line(message) -> str:
     return " ".join(message.splitlines()).rstrip()
 
 
-def run(script, work, advice=lambda: "") -> int:
-    """Call `work()` and return the exit status, with one line on stderr for whatever a user can meet.
+def run(script, work, advice=lambda: "", not_finite="") -> int:
+    """Call `work()` and return the exit status, with one line on stderr for every expected error.
 
-    `script` is the path of the command, with whose name the line starts; `advice()` is what to do when the work
-    stopped half-way.
+    `script` is the path of the command, with whose name the line starts. `advice()` says what to do when the work
+    stopped half-way, `not_finite` when a loss is no longer finite.
     """
     tf.config.experimental.enable_op_determinism()  # a GPU repeats bit for bit only with it
     sys.stdout = sys.stdout or open(os.devnull, "w")  # there is none where it was closed
@@ -106,8 +106,7 @@ def run(script, work, advice=lambda: "") -> int:
     except InputError as error:
         status, message = 2, f"error: {error}"
     except FloatingPointError as error:
-        status, message = 1, (f"stopped: {error}; lower the learning rates and train without --resume "
-                              "(the checkpoint of a finished epoch is kept)")
+        status, message = 1, f"stopped: {error}. {not_finite}"
     except OSError as error:
         status, message = 1, f"stopped: {error}. {advice()}"
     except KeyboardInterrupt:
@@ -125,8 +124,7 @@ def readable_time(seconds) -> str:
 def add_repetition_options(group) -> None:
     """Add to an argparse `group` the options that say which random numbers and which images a training takes."""
     group.add_argument("--seed", type=whole_number(0, 2**31 - 1), default=0,
-                       help="start of all random numbers: the same seed repeats a run bit for bit, and another "
-                            "one draws other digits with --generate")
+                       help="start of all random numbers: the same seed repeats a run and a drawing bit for bit")
     group.add_argument("--train-size", type=whole_number(2, 10**9), metavar="N",
                        help="use only the first N training images, to try things out")
     group.add_argument("--slurm", action="store_true",
@@ -139,7 +137,7 @@ def add_file_options(parser, output_dir, plots_dir) -> None:
     files.add_argument("--data", type=path_name, metavar="FILE",
                        help="train on another npz file in Keras's MNIST layout instead of the bundled MNIST")
     files.add_argument("--output-dir", type=path_name, default=output_dir, metavar="DIR",
-                       help="folder for grids, GIF, history, generator and checkpoint")
+                       help="folder for grids, GIF, history, trained networks and checkpoint")
     files.add_argument("--plots-dir", type=path_name, default=plots_dir, metavar="DIR",
                        help="folder for the curves and the diagrams of the networks")
 
@@ -157,4 +155,5 @@ def run_training(script, train, settings, argv=None) -> int:
             words = [word for word in arguments if word != "--resume"]
             return "Continue after the last finished epoch with: " + shlex.join(["python", command, *words, "--resume"])
         return "No epoch is finished yet, start again."
-    return run(script, lambda: run_distributed(train, settings), advice)
+    return run(script, lambda: run_distributed(train, settings), advice,
+               "Lower the learning rates and train without --resume; the checkpoint of a finished epoch is unchanged.")

@@ -56,8 +56,8 @@ def choose_strategy(settings) -> tf.distribute.Strategy | None:
     """Return the tf.distribute strategy for what there is: a cluster, several GPUs, or one device (None).
 
     With `settings.slurm`, Slurm describes the cluster, otherwise TF_CONFIG. Must be called before TensorFlow computes
-    anything; returns when all workers of the cluster have come. Raises InputError, before that, if the cluster is not
-    one or cannot share `settings.batch_size` equally.
+    anything; returns when all workers of the cluster have come. Raises InputError, before that, if the cluster is
+    invalid or cannot share `settings.batch_size` equally.
     """
     gpus = len(tf.config.list_physical_devices("GPU"))
     if settings.slurm:
@@ -94,7 +94,7 @@ def choose_strategy(settings) -> tf.distribute.Strategy | None:
 def run_distributed(train, settings) -> None:
     """Call `train(settings)` on every device there is, each with an equal share of every batch.
 
-    Raises what `choose_strategy` does, and ChildProcessError, an OSError, when another worker has ended before.
+    Raises what `choose_strategy` does, and ChildProcessError, an OSError, when another worker cannot be reached.
     """
     try:
         tf.get_logger().setLevel("CRITICAL")  # whatever goes wrong is told in one line
@@ -186,8 +186,8 @@ def normal_numbers(jit_compile) -> Callable:
 def compile_step(step, jit_compile) -> Callable:
     """Compile `step`, a function of tensors that returns means over its device's share, for all devices.
 
-    The compiled function returns the means over the whole batch. With several devices, XLA is not used, which cannot
-    compile what they tell each other on CPUs.
+    The compiled function returns the means over the whole batch. With several devices, XLA is not used: it cannot
+    compile their collectives on CPUs.
     """
     strategy = tf.distribute.get_strategy()
     if strategy.num_replicas_in_sync == 1:

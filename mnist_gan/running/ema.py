@@ -26,10 +26,10 @@ def update_ema(ema_network, network, decay, step) -> None:
 
 
 def update_batch_norm(ema_network, draw_inputs) -> None:
-    """Set the BatchNormalization statistics of a network with averaged weights to those of its own activations.
+    """Set the BatchNormalization statistics of an EMA network to those of its own activations.
 
     `draw_inputs(number)` returns a batch of the network's inputs, another one for each `number` from 0 to 29.
-    An average of the statistics would not do: they belong to the weights before they were averaged.
+    An average of the statistics would be wrong: each belongs to the weights of one batch.
     With momentum 0.8, 30 batches leave 0.8^30 = 0.1% of the old statistics.
     """
     @tf.function(autograph=False)

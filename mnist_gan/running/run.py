@@ -46,8 +46,8 @@ def open_run(settings, images, labels, columns, first_grid=1, mode="L") -> Itera
 
     `images` uint8 (n, 28, 28) and `labels` (n,) are its training data, `columns` name the columns of its history. Its
     grids count from `first_grid` and are gray, or in colours with the `mode` "RGB".
-    Raises InputError, before anything is written, if the folders, the checkpoint to resume or another worker's
-    settings cannot be used.
+    Raises InputError, before any file of the run is written, if the folders, the checkpoint to resume or another
+    worker's settings cannot be used.
     """
     run = Run(settings, record_settings(settings, images, labels), columns, first_grid, mode)
     if settings.resume:
@@ -63,7 +63,7 @@ def open_run(settings, images, labels, columns, first_grid=1, mode="L") -> Itera
 
 
 class Run:
-    """What a training keeps beside its networks; `open_run` makes it.
+    """The state of a training run except its networks; `open_run` makes it.
 
     `outputs` and `plots` are its folders. `epoch` counts its finished epochs, `seconds` the time that they took;
     `history` is float32 (batches, columns), a row for each batch of these epochs.
@@ -76,7 +76,7 @@ class Run:
         self.checkpoint = self.outputs / "checkpoint.npz"
         self.epoch, self.seconds, self.history = 0, 0.0, np.empty((0, len(columns)), np.float32)
         self.saved_values = None  # what --resume gives to the variables
-        self.started, self.rows, self.title, self.bar = time.perf_counter(), [], "", None
+        self.started, self.losses, self.title, self.bar = time.perf_counter(), [], "", None
 
     def restore(self, variables) -> bool:
         """Give `variables` their values in the checkpoint, if the run continues one, and return whether it does.
@@ -92,7 +92,7 @@ class Run:
     def epochs(self) -> Iterator[int]:
         """Yield the number, from 0, of every epoch that is still to be trained; `finish_epoch` must end each."""
         while self.epoch < self.settings.epochs:
-            self.started, self.rows = time.perf_counter(), []
+            self.started, self.losses = time.perf_counter(), []
             yield self.epoch
 
     def batches(self, title) -> Iterator[tuple]:
@@ -105,12 +105,12 @@ class Run:
 
     def log(self, values) -> None:
         """Add `values`, float32 (columns,), to the history; raise FloatingPointError if one of them is not finite."""
-        self.rows.append(np.asarray(values))
-        if not np.isfinite(self.rows[-1]).all():
+        self.losses.append(np.asarray(values))
+        if not np.isfinite(self.losses[-1]).all():
             raise FloatingPointError(
-                f"a loss is no longer finite in epoch {self.epoch + 1}, batch {len(self.rows)}")
+                f"a loss is no longer finite in epoch {self.epoch + 1}, batch {len(self.losses)}")
         if self.bar:
-            self.bar.update(len(self.rows), list(self.progress(self.rows[-1])))
+            self.bar.update(len(self.losses), list(self.progress(self.losses[-1])))
 
     def progress(self, values) -> Iterator[tuple]:
         """Yield (name, value) for those of `values` (columns,) that are shown while the training goes on."""
@@ -122,11 +122,11 @@ class Run:
         Raises FloatingPointError if a variable is not finite, before anything is saved.
         """
         values = finite_values(variables, self.epoch + 1)
-        self.epoch, self.history = self.epoch + 1, np.concatenate([self.history, np.stack(self.rows)])
+        self.epoch, self.history = self.epoch + 1, np.concatenate([self.history, np.stack(self.losses)])
         self.save(values, figure)
         if not sys.stdout.isatty():
             took = time.perf_counter() - self.started
-            losses = "".join(f"{name} {value:.4f}, " for name, value in self.progress(np.mean(self.rows, axis=0)))
+            losses = "".join(f"{name} {value:.4f}, " for name, value in self.progress(np.mean(self.losses, axis=0)))
             print(f"{self.title}: {losses}{took:.1f} s, "
                   f"{readable_time(took * (self.settings.epochs - self.epoch))} left", flush=True)
 

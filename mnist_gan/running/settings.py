@@ -6,7 +6,7 @@ import platform
 from mnist_gan.files import write_json
 from mnist_gan.data.mnist import checksum
 
-# Options that do not describe a training but say whether to start, continue or do without one.
+# Options that do not change what is trained.
 UNRECORDED_OPTIONS = ("generate", "samples", "generator", "resume", "walk", "sentences", "arrays", "slurm")
 
 
