@@ -18,7 +18,7 @@ from pathlib import Path
 from mnist_gan.data.mnist import DIGITS, PIXELS, SIDE, load_training_images, scale_images
 from mnist_gan.drawing.curves import best_answer, draw_discriminator_output, draw_losses
 from mnist_gan.drawing.diagrams import draw_network
-from mnist_gan.drawing.pictures import draw_grid, grid_path, save_figure
+from mnist_gan.drawing.pictures import draw_grid, save_figure
 from mnist_gan.errors import InputError
 from mnist_gan.files import open_folder
 from mnist_gan.networks import load_network, save_network
@@ -297,7 +297,7 @@ def write_results(run, gan):
     run.write_gif_and_settings("cgan.gif")
     print(f"""
 Trained {settings.epochs} epochs in {cli.readable_time(run.seconds)}. What the run left:
-  {outputs / "cgan.gif"}, epoch_001.png ... {grid_path(outputs, settings.epochs).name}: the digits, epoch by epoch
+  {outputs / "cgan.gif"}, epoch_001.png ... epoch_{settings.epochs:03d}.png: the digits, epoch by epoch
   {plots}: loss_curves.png, discriminator_output.png (the training in curves), generator.png, discriminator.png
   {outputs / "history.csv"}, settings.json: the numbers behind the curves, and the settings
   {outputs / "generator.keras"}, checkpoint.npz: the trained generator, for --generate, and all that --resume needs""")

@@ -20,15 +20,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 # Before Keras, because the package starts TensorFlow without its messages.
+from mnist_gan.data import painting
+from mnist_gan.data import sentences as grammar
 from mnist_gan.data.mnist import SIDE, load_training_images
-from mnist_gan.data.painting import (OTHER_COLOURS, OTHER_DIGITS, OTHER_INKS, PALETTE, draw_colours, full_size,
-                                     guess_colours, halve, measure_shapes, nearest_colours, paint, shape_classes,
-                                     shape_cuts, with_contrast)
-from mnist_gan.data.sentences import (CHOICES, COLOURS, LONGEST, PHRASINGS_PER_DESCRIPTION, VOCABULARY, describe, read,
-                                      sentence_table, to_tokens)
-from mnist_gan.drawing.curves import draw_curves, draw_losses
+from mnist_gan.drawing import curves
 from mnist_gan.drawing.diagrams import draw_graph
-from mnist_gan.drawing.pictures import grid_path, save_figure, tile_images
+from mnist_gan.drawing.pictures import save_figure, tile_images
 from mnist_gan.errors import InputError
 from mnist_gan.files import atomic_write, open_folder
 from mnist_gan.networks import load_network, save_network
@@ -64,7 +61,7 @@ class TrainingData(NamedTuple):
 
 def prepare_data(images, digits):
     """Return the `TrainingData` of `images`, uint8 (n, 28, 28), and `digits`, int32 (n,)."""
-    thickness, slant = shape_classes(images / np.float32(255), shape_cuts(images))
+    thickness, slant = painting.shape_classes(images / np.float32(255), painting.shape_cuts(images))
     return TrainingData(tf.constant(images), tf.constant(np.stack([digits, thickness, slant], 1)))
 
 
@@ -88,8 +85,8 @@ def paint_batch(data, indices, uniform):
     Returns pictures (n, 28, 28, 3) in [-1, 1] and their descriptions, int32 (n, 5).
     """
     digit, thickness, slant = tf.unstack(tf.gather(data.shapes, indices), axis=1)
-    ink, background = draw_colours(digit, lambda stream, maxval: uniform(stream, maxval, indices.shape[0]))
-    pictures = paint(tf.gather(data.images, indices), ink, background)
+    ink, background = painting.draw_colours(digit, lambda stream, maxval: uniform(stream, maxval, indices.shape[0]))
+    pictures = painting.paint(tf.gather(data.images, indices), ink, background)
     return pictures, tf.stack([digit, ink, background, thickness, slant], axis=1)
 
 
@@ -105,9 +102,9 @@ def phrase(descriptions, uniform, stream, said=None):
     speaks = (uniform(stream, 4, size, 4) > 0) & (uniform(stream + 1, 8, size, 1) > 0)
     speaks = speaks if said is None else speaks | said
     index = descriptions[:, 0]
-    for number, choices in enumerate(CHOICES[1:]):
+    for number, choices in enumerate(grammar.CHOICES[1:]):
         index = index * (choices + 1) + tf.where(speaks[:, number], descriptions[:, number + 1], choices)
-    index = index * PHRASINGS_PER_DESCRIPTION + uniform(stream + 2, PHRASINGS_PER_DESCRIPTION, size)
+    index = index * grammar.PHRASINGS_PER_DESCRIPTION + uniform(stream + 2, grammar.PHRASINGS_PER_DESCRIPTION, size)
     return index, tf.reduce_all(speaks, axis=1)
 
 
@@ -120,14 +117,15 @@ def wrong_sentences(descriptions, hard_share, uniform):
     size = descriptions.shape[0]
     digit, ink, background, thickness, slant = tf.unstack(descriptions, axis=1)
     fault = uniform(14, 6, size)
-    other_digit = tf.gather_nd(OTHER_DIGITS, tf.stack([ink, digit, uniform(15, 8, size)], 1))
-    other_ink = tf.gather_nd(OTHER_INKS, tf.stack([digit, ink, uniform(16, 42, size)], 1))
-    other_background = tf.gather_nd(OTHER_COLOURS, tf.stack([ink, background, uniform(17, 6, size)], 1))
+    other_digit = tf.gather_nd(painting.OTHER_DIGITS, tf.stack([ink, digit, uniform(15, 8, size)], 1))
+    other_ink = tf.gather_nd(painting.OTHER_INKS, tf.stack([digit, ink, uniform(16, 42, size)], 1))
+    other_background = tf.gather_nd(painting.OTHER_COLOURS, tf.stack([ink, background, uniform(17, 6, size)], 1))
     wrong_ink = tf.where(fault == 2, other_ink, ink)
     wrong_background = tf.where(fault == 3, other_background, background)
     hard = tf.stack([
         tf.where(fault < 2, other_digit, digit), wrong_ink,
-        tf.where(wrong_background == wrong_ink, len(COLOURS), wrong_background),  # unsaid where it would not be seen
+        # unsaid where it would not be seen
+        tf.where(wrong_background == wrong_ink, len(grammar.COLOURS), wrong_background),
         tf.where(fault == 4, (thickness + 1 + uniform(18, 2, size)) % 3, thickness),
         tf.where(fault == 5, (slant + 1 + uniform(18, 2, size)) % 3, slant)], 1)
     said = tf.stack([fault == attribute for attribute in (2, 3, 4, 5)], 1)
@@ -145,8 +143,8 @@ def build_text_encoder():
 
     Convolutions over three words at a time keep the order of the words: "a red one on blue" is not "a blue one on red".
     """
-    words = keras.Input((LONGEST,), dtype="int32", name="words")
-    x = layers.Embedding(len(VOCABULARY) + 1, 48)(words)
+    words = keras.Input((grammar.LONGEST,), dtype="int32", name="words")
+    x = layers.Embedding(len(grammar.VOCABULARY) + 1, 48)(words)
     x = layers.Conv1D(96, 3, padding="same")(x)
     x = layers.LeakyReLU(negative_slope=0.2)(x)
     x = layers.Conv1D(96, 3, padding="same")(x)
@@ -163,7 +161,7 @@ def build_text_encoder():
 def build_picture_encoder():
     """Build the picture encoder: pictures (n, 14, 14, 3) in [-1, 1] to embeddings (n, 64) of length 1."""
     picture = keras.Input((SIDE // 2, SIDE // 2, 3), name="picture")
-    x = layers.Flatten()(with_contrast(picture))
+    x = layers.Flatten()(painting.with_contrast(picture))
     x = layers.Dense(512)(x)
     x = layers.LeakyReLU(negative_slope=0.2)(x)
     x = layers.BatchNormalization()(x)
@@ -271,13 +269,14 @@ def build_stage2_generator(upsampling="pixelshuffle", condition_noise=1.0):
     epsilon = keras.Input((CONDITION_DIM,), name="epsilon")
     sentence = keras.Input((SENTENCE_DIM,), name="sentence")
     condition, mean, log_sigma = augment_condition(sentence, epsilon, condition_noise)
-    x = early = layers.LeakyReLU(negative_slope=0.2)(layers.Conv2D(32, 3, padding="same")(with_contrast(rough)))
+    x = layers.Conv2D(32, 3, padding="same")(painting.with_contrast(rough))
+    x = early = layers.LeakyReLU(negative_slope=0.2)(x)
     x = normalized(layers.Conv2D(64, 4, strides=2, padding="same")(x))  # 7 x 7 x 64
     everywhere = layers.Reshape((7, 7, CONDITION_DIM))(layers.RepeatVector(49)(condition))
     x = normalized(layers.Conv2D(64, 1)(layers.Concatenate()([x, everywhere])))
     x = residual_block(x, 64)
     x = residual_block(x, 64)
-    found = layers.Concatenate()([guess_colours(rough), layers.GlobalAveragePooling2D()(early), condition])
+    found = layers.Concatenate()([painting.guess_colours(rough), layers.GlobalAveragePooling2D()(early), condition])
     shares = ops.softmax(layers.Reshape((2, PAINTS))(layers.Dense(2 * PAINTS)(colour_layers(found))))
     anything = keras.initializers.RandomUniform(-1, 1)
     paints = layers.Dense(3, use_bias=False, kernel_initializer=anything, name="paints")  # its kernel: their colours
@@ -292,7 +291,7 @@ def build_stage2_generator(upsampling="pixelshuffle", condition_noise=1.0):
 def build_stage1_discriminator():
     """Build Stage I's discriminator for pictures (n, 14, 14, 3) and return its (trunk, head), as `with_head` does."""
     picture = keras.Input((SIDE // 2, SIDE // 2, 3), name="picture")
-    x = layers.Flatten()(with_contrast(picture))
+    x = layers.Flatten()(painting.with_contrast(picture))
     x = layers.LeakyReLU(negative_slope=0.2)(layers.Dense(1024)(x))
     x = layers.LeakyReLU(negative_slope=0.2)(layers.Dense(512)(x))
     return with_head(picture, x, "stage1_discriminator")
@@ -301,7 +300,7 @@ def build_stage1_discriminator():
 def build_stage2_discriminator():
     """Build Stage II's discriminator for pictures (n, 28, 28, 3) and return its (trunk, head), as `with_head` does."""
     picture = keras.Input((SIDE, SIDE, 3), name="picture")
-    x = with_contrast(picture)
+    x = painting.with_contrast(picture)
     for channels in (32, 64, 128):  # 14 x 14, 7 x 7, 4 x 4
         x = layers.LeakyReLU(negative_slope=0.2)(layers.Conv2D(channels, 4, strides=2, padding="same")(x))
     return with_head(picture, layers.Flatten()(x), "stage2_discriminator")
@@ -461,7 +460,7 @@ class Stage:
         sentences, complete = phrase(descriptions, uniform, 2)
         every = tf.gather(self.embeddings, sentences)
         wrong = tf.gather(self.embeddings, wrong_sentences(descriptions, self.settings.hard_share, uniform))
-        colours = tf.reshape(tf.gather(PALETTE, descriptions[:, 1:3]), (-1, 6))
+        colours = tf.reshape(tf.gather(painting.PALETTE, descriptions[:, 1:3]), (-1, 6))
         gray = tf.cast(tf.gather(self.data.images, indices), tf.float32)[..., tf.newaxis] / 255.0
         real, right, wrong, colours, gray = map(distribution.share_pairs, (
             self.resize(pictures), every, wrong, colours, self.resize(gray)))
@@ -542,8 +541,8 @@ class Stage:
             matching = self.matching_loss(batch, seen)
             objective = g_loss + settings.kl_weight * kl + settings.matching_weight * matching
             # Two pictures of a sentence should vary as real ones do, in thickness and slant to begin with.
-            wanted_shapes = measure_shapes(batch.gray[:batch.gray.shape[0] // 2])
-            objective += settings.shape_weight * energy_score(measure_shapes(mask), wanted_shapes)
+            wanted_shapes = painting.measure_shapes(batch.gray[:batch.gray.shape[0] // 2])
+            objective += settings.shape_weight * energy_score(painting.measure_shapes(mask), wanted_shapes)
             objective = self.add_own_terms(objective, batch, inputs, generated, seen, colours, rough_colours)
         distribution.minimize(objective, tape, self.generator.trainable_variables, self.generator_optimizer)
         update_ema(self.ema_generator, self.generator, settings.ema_decay, step - self.first_step)
@@ -555,7 +554,7 @@ class Stage1(Stage):
 
     first_step = 0
     build_discriminator = staticmethod(build_stage1_discriminator)
-    resize = staticmethod(halve)  # real pictures to the stage's own resolution
+    resize = staticmethod(painting.halve)  # real pictures to the stage's own resolution
 
     def __init__(self, settings, data, embeddings, picture_encoder, jit_compile=True):
         super().__init__(settings, data, embeddings, picture_encoder, settings.stage1_epochs, jit_compile)
@@ -594,7 +593,7 @@ class Stage2(Stage):
     """
 
     build_discriminator = staticmethod(build_stage2_discriminator)
-    encoder_input = staticmethod(halve)  # pictures (n, 28, 28, 3) as the picture encoder takes them
+    encoder_input = staticmethod(painting.halve)  # pictures (n, 28, 28, 3) as the picture encoder takes them
 
     def __init__(self, settings, data, embeddings, picture_encoder, stage1_generator, jit_compile=False):
         self.stage1_generator = stage1_generator  # finished and frozen
@@ -621,7 +620,8 @@ class Stage2(Stage):
 
         In the spirit of Zhang et al. 2018, https://arxiv.org/abs/1710.10916, section 4.3.
         """
-        return objective + self.settings.colour_weight * energy_score(colours, nearest_colours(rough_colours), 0.5)
+        wanted = painting.nearest_colours(rough_colours)
+        return objective + self.settings.colour_weight * energy_score(colours, wanted, 0.5)
 
 
 # ------------------------------------------------------------------------------------------- training
@@ -648,7 +648,8 @@ def train_encoders(text_encoder, picture_encoder, data, table, settings):
         right = phrase(descriptions, uniform, 2)[0]
         words = tf.gather(table, tf.concat([right, wrong_sentences(descriptions, 1.0, uniform)], 0))
         with tf.GradientTape() as tape:
-            scores = similarities(picture_encoder(halve(pictures), training=True), text_encoder(words, training=True))
+            seen = picture_encoder(painting.halve(pictures), training=True)
+            scores = similarities(seen, text_encoder(words, training=True))
             losses = [choose_own(each, tf.range(size)) for each in (scores, tf.transpose(scores[:, :size]))]
             loss = tf.reduce_mean(losses[0] + losses[1]) / 2
         distribution.minimize(loss, tape, variables, optimizer)  # every device does all of this little work
@@ -687,7 +688,7 @@ class StackGAN:
     def __init__(self, settings, images, digits):
         keras.utils.set_random_seed(settings.seed)  # the initial weights
         self.settings, self.data = settings, prepare_data(images, digits)
-        self.table = tf.constant(sentence_table(settings.seed))
+        self.table = tf.constant(grammar.sentence_table(settings.seed))
         self.text_encoder, self.picture_encoder = build_text_encoder(), build_picture_encoder()
         self.embeddings = tf.Variable(tf.zeros((len(self.table), SENTENCE_DIM)), trainable=False)
         stage1 = Stage1(settings, self.data, self.embeddings, self.picture_encoder)
@@ -750,7 +751,7 @@ def write_results(run, gan):
         save_network(outputs / f"{network.name}.keras", network)
     for number, epochs, rows in ((1, settings.stage1_epochs, run.history[:split]),
                                  (2, settings.stage2_epochs, run.history[split:])):
-        save_figure(plots / f"stage{number}_loss_curves.png", draw_losses(
+        save_figure(plots / f"stage{number}_loss_curves.png", curves.draw_losses(
             epochs, rows[:, 3], rows[:, 4], f"Stage {'I' * number}: losses of generator and discriminator"))
         save_figure(plots / f"stage{number}_conditions.png", draw_conditions(rows, epochs, number))
     for network in (gan.text_encoder, gan.picture_encoder, *(
@@ -762,7 +763,7 @@ def write_results(run, gan):
 Trained {settings.stage1_epochs} epochs of Stage I and {settings.stage2_epochs} of Stage II in \
 {cli.readable_time(run.seconds)}. What the run left:
   {outputs / "stackgan.gif"}: digits forming from noise, over Stage I to Stage II
-  {grid_path(outputs, 0)} ... {grid_path(outputs, settings.epochs).name}: the same, one grid per epoch
+  {outputs / "epoch_000.png"} ... epoch_{settings.epochs:03d}.png: the same, one grid per epoch
   {plots / "stage1_loss_curves.png"}, {plots / "stage2_loss_curves.png"}: the losses of both stages
   {plots / "stage1_conditions.png"}, {plots / "stage2_conditions.png"}: the KL divergence and the matching loss
   {plots / "walk.png"}: a walk from one sentence to another
@@ -786,7 +787,7 @@ WALKED_SENTENCES = ("a thin white two leaning left on a blue background",
 
 def embed(networks, sentences):
     """Return the embeddings, float32 (n, 64), of sentences whose words are all known."""
-    return np.concatenate([networks.text_encoder(to_tokens(sentences[start:start + 1000]), training=False)
+    return np.concatenate([networks.text_encoder(grammar.to_tokens(sentences[start:start + 1000]), training=False)
                            for start in range(0, len(sentences), 1000)])
 
 
@@ -831,7 +832,7 @@ def draw_sheet(labels, rows, title=None, sides=None):
 
     A Persian label is followed by its English twin. `sides` are labels of the single rows at the right.
     """
-    mosaic = np.concatenate([tile_images(full_size(row), len(row)) for row in rows])
+    mosaic = np.concatenate([tile_images(painting.full_size(row), len(row)) for row in rows])
     height, width = 2 * mosaic.shape[0], 2 * mosaic.shape[1]  # two pixels of the figure, 100 to the inch, for each
     left, right, bottom = 300, 75 if sides else 20, 20
     top = 30 + 25 * title.count("\n") + 25 if title else 20
@@ -840,7 +841,7 @@ def draw_sheet(labels, rows, title=None, sides=None):
                             width / (left + width + right), height / (bottom + height + top)))
     axes.imshow((mosaic + 1) / 2, interpolation="nearest")
     axes.set_xticks([])
-    twins = [f"{label}\n({describe(read(label))})" if not label.isascii() else label for label in labels]
+    twins = [label if label.isascii() else f"{label}\n({grammar.describe(grammar.read(label))})" for label in labels]
     texts = ["\n".join(line for part in twin.split("\n") for line in textwrap.wrap(part, 38)) for twin in twins]
     axes.set_yticks((np.arange(len(labels)) + 0.5) * len(mosaic) / len(labels), texts, fontsize=10,
                     parse_math=False)  # a dollar is a dollar
@@ -871,7 +872,7 @@ def draw_walk(networks, start, end, seed, steps=12, walkers=3):
 
 def draw_conditions(history, epochs, number):
     """Draw the KL term and the matching loss of a stage over its `epochs` epochs from its history (batches, 7)."""
-    figure = draw_curves(
+    figure = curves.draw_curves(
         epochs, {"KL divergence of the conditions, per dimension": (history[:, 5], "tab:purple"),
                  "matching loss": (history[:, 6], "tab:green")},
         "nats", f"Stage {'I' * number}: how much of the sentence the generator hears", 0.0,
@@ -884,7 +885,7 @@ def draw_conditions(history, epochs, number):
 # --------------------------------------------------------------------------------------- command line
 
 
-NETWORK_FILES = {"text_encoder": [(LONGEST,)], "stage1_generator": [(None,), (CONDITION_DIM,), (SENTENCE_DIM,)],
+NETWORK_FILES = {"text_encoder": [(grammar.LONGEST,)], "stage1_generator": [(None,), (CONDITION_DIM,), (SENTENCE_DIM,)],
                  "stage2_generator": [(SIDE // 2, SIDE // 2, 3), (CONDITION_DIM,), (SENTENCE_DIM,)]}
 
 
@@ -902,9 +903,9 @@ def load_networks(folder):
         def accepts(network, name=name, shapes=shapes):
             found = [tuple(value.shape[1:]) for value in network.inputs]
             words = {layer.input_dim for layer in network.layers if isinstance(layer, layers.Embedding)}
-            return network.name == name and words <= {len(VOCABULARY) + 1} and len(found) == len(shapes) and all(
-                shape == wanted or wanted == (None,) and len(shape) == 1
-                for shape, wanted in zip(found, shapes, strict=True))
+            known = network.name == name and words <= {len(grammar.VOCABULARY) + 1} and len(found) == len(shapes)
+            return known and all(shape == wanted or wanted == (None,) and len(shape) == 1
+                                 for shape, wanted in zip(found, shapes, strict=True))
         loaded.append(load_network(path, accepts, remedy))
     return Networks(*loaded)
 
@@ -915,7 +916,7 @@ def generate(settings):
     Raises InputError if a sentence or a network cannot be used, OSError if the picture cannot be written.
     """
     for sentence in settings.generate:
-        read(sentence)
+        grammar.read(sentence)
     rough, fine = draw_pictures(load_networks(settings.output_dir), settings.generate, settings.samples, settings.seed)
     rows = [row for both in zip(rough, fine, strict=True) for row in both]
     path = open_folder(settings.output_dir) / "generated.png"
@@ -930,7 +931,7 @@ def walk(settings):
     Raises InputError if a sentence or a network cannot be used, OSError if the picture cannot be written.
     """
     for sentence in settings.walk:
-        read(sentence)
+        grammar.read(sentence)
     figure = draw_walk(load_networks(settings.output_dir), *settings.walk, settings.seed)
     path = open_folder(settings.output_dir) / "walk.png"
     save_figure(path, figure)
@@ -951,7 +952,7 @@ def draw_file(settings):
         raise InputError(f"--sentences {settings.sentences} is empty: write one sentence a line")
     for number, line in enumerate(lines, 1):
         try:
-            read(line)
+            grammar.read(line)
         except InputError as error:
             raise InputError(f"--sentences {settings.sentences}, line {number}: {error}") from error
     path = Path(settings.arrays)

@@ -6,7 +6,7 @@ import pytest
 import stackgan_mnist
 import tensorflow as tf
 from helpers import bundled_arrays
-from mnist_gan.data.painting import NEVER_SEEN, PALETTE, guess_colours, halve, nearest_colours, paint
+from mnist_gan.data.painting import NEVER_SEEN, PALETTE, guess_colours, halve, measure_shapes, nearest_colours, paint
 from mnist_gan.data.sentences import CHOICES, COLOURS, PHRASINGS_PER_DESCRIPTION, UNSAID, sentence_table, to_tokens
 
 SIZE = 16  # a batch
@@ -142,7 +142,7 @@ def test_the_encoders_learn_to_match_real_digits_with_their_sentences():
     pictures, _ = stackgan_mnist.paint_batch(data, tf.range(500), uniform)
     described = [f"{ink} on {background}" for ink in COLOURS for background in COLOURS if ink != background]
     sentences = encoders[0](to_tokens([f"a seven {text}" for text in described])).numpy()
-    found = (encoders[1](stackgan_mnist.halve(pictures)).numpy() @ sentences.T).argmax(1)
+    found = (encoders[1](halve(pictures)).numpy() @ sentences.T).argmax(1)
     _, descriptions = stackgan_mnist.paint_batch(data, tf.range(500), uniform)
     right = [f"{COLOURS[ink]} on {COLOURS[background]}" for ink, background in descriptions.numpy()[:, 1:3]]
     # By chance 1 of 56 would be right.
@@ -361,7 +361,7 @@ def test_the_generator_minimizes_the_sum_of_its_terms_with_their_weights(build_s
         terms = {
             "adversarial": fresh.adversarial_loss(batch, generated),
             "kl": stackgan_mnist.kl_divergence(mean, log_sigma), "matching": fresh.matching_loss(batch, seen),
-            "shape": score(stackgan_mnist.measure_shapes(mask), stackgan_mnist.measure_shapes(batch.gray[:half]))}
+            "shape": score(measure_shapes(mask), measure_shapes(batch.gray[:half]))}
         if stage == 1:
             flat = [tf.reshape(pictures, (len(pictures), -1)) for pictures in (generated, batch.real[:half])]
             terms["energy"] = (score(seen, fresh.picture_encoder(batch.real[:half]))
