@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import stackgan_mnist
 from helpers import SMALL_STACKGAN, STACKGAN, assert_refused, contents, start_script, wait_for_line
+from mnist_gan.data.sentences import to_tokens
 
 OUTPUTS, PLOTS = "outputs/stackgan", "plots/stackgan"
 NETWORKS = ("text_encoder", "stage1_generator", "stage2_generator")
@@ -52,7 +53,7 @@ def test_the_gif_holds_all_grids_from_the_untrained_one_on(stackgan_run):
 def test_the_networks_load_with_keras_alone(stackgan_run):
     text_encoder, stage1, stage2 = (keras.models.load_model(stackgan_run / OUTPUTS / f"{name}.keras", safe_mode=True)
                                     for name in NETWORKS)
-    sentence = text_encoder(stackgan_mnist.to_tokens(["a red seven"]))
+    sentence = text_encoder(to_tokens(["a red seven"]))
     zeros = keras.ops.zeros
     rough = stage1([zeros((1, 100)), zeros((1, 64)), sentence])[0]
     assert stage2([rough, zeros((1, 64)), sentence])[0].shape == (1, 28, 28, 3)

@@ -13,10 +13,10 @@ SIZE = 16  # a batch
 UNSEEN = {(digit, COLOURS.index(ink)) for digit, ink in NEVER_SEEN}
 
 
-def start(*arguments):
+def start():
     """Build a StackGAN with small batches; its sentences have the embeddings of the untrained encoder."""
     arrays = bundled_arrays(64)
-    settings = stackgan_mnist.parse_arguments(["--batch-size", str(SIZE), *arguments])
+    settings = stackgan_mnist.parse_arguments(["--batch-size", str(SIZE)])
     settings.train_size = 64
     gan = stackgan_mnist.StackGAN(settings, arrays["x_train"], arrays["y_train"].astype(np.int32))
     gan.embed_sentences()
@@ -153,6 +153,33 @@ def test_the_encoders_learn_to_match_real_digits_with_their_sentences():
 
 
 @pytest.fixture(scope="module")
+def build_stage():
+    """A function of a stage and command-line options: the stage, always with the same weights and other networks."""
+    arrays = bundled_arrays(64)
+    data = stackgan_mnist.prepare_data(arrays["x_train"], arrays["y_train"].astype(np.int32))
+    keras.utils.set_random_seed(0)
+    encoder = stackgan_mnist.build_picture_encoder()
+    embeddings = tf.Variable(tf.random.stateless_normal((len(sentence_table(0)), 64), (0, 0)))
+
+    def build(stage, *options):
+        settings = stackgan_mnist.parse_arguments(["--batch-size", str(SIZE), *options])
+        settings.train_size = 64
+        keras.utils.set_random_seed(0)
+        if stage == 1:
+            return stackgan_mnist.Stage1(settings, data, embeddings, encoder)
+        first = stackgan_mnist.build_stage1_generator(condition_noise=settings.condition_noise)
+        return stackgan_mnist.Stage2(settings, data, embeddings, encoder, first)
+    return build
+
+
+def train_eagerly(stage):
+    """Train a stage with one batch, without any compilation."""
+    tf.config.run_functions_eagerly(True)
+    stage.train_step(tf.range(SIZE), tf.constant(5))
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="module")
 def gan():
     return start()
 
@@ -224,32 +251,28 @@ def test_colours_are_found_in_rough_pictures_and_the_nearest_ones_named():
     assert (alike[:, :3] != PALETTE).any(axis=1).all()
 
 
-def test_stage_2_learns_its_paints_and_mixes_nothing_else():
-    gan = start()
-    generator = gan.stages[1].generator
-    inputs = gan.stages[1].draw_inputs(0, SIZE)
+def test_stage_2_learns_its_paints_and_mixes_nothing_else(build_stage):
+    stage = build_stage(2)
+    generator, inputs = stage.generator, stage.draw_inputs(0, SIZE)
     before = generator.get_layer("paints").kernel.numpy()
     for _ in range(2):
         paints = generator.get_layer("paints").kernel.numpy()
         colours = generator(inputs)[4].numpy().reshape(-1, 3)
         assert (paints.min(0) <= colours).all() and (colours <= paints.max(0)).all()
-        train_step(gan, 2)
+        train_eagerly(stage)
     assert (generator.get_layer("paints").kernel.numpy() != before).all()
 
 
 @pytest.mark.parametrize("stage", [1, 2])
-def test_the_game_with_the_discriminator_leaves_the_colours_alone(stage):
+def test_the_game_with_the_discriminator_leaves_the_colours_alone(build_stage, stage):
     def rests(weight):
-        gan = start("--colour-weight", weight)
-        generator = gan.stages[stage - 1].generator
+        built = build_stage(stage, "--colour-weight", weight)
         # The other Dense layers are those of the condition, with 64 and 100 units, and those of Stage I's mask.
-        own = [layer.kernel for layer in generator.layers if isinstance(layer, keras.layers.Dense)
+        own = [layer.kernel for layer in built.generator.layers if isinstance(layer, keras.layers.Dense)
                and layer.units in (256, 6, 2 * stackgan_mnist.PAINTS, 3) and layer.kernel.shape[0] != 264]
         assert len(own) == 3 + stage
         before = values(own)
-        tf.config.run_functions_eagerly(True)
-        train_step(gan, stage)
-        tf.config.run_functions_eagerly(False)
+        train_eagerly(built)
         return equal(before, values(own))
     assert all(rests("0")) and not all(rests("10"))
 
@@ -263,33 +286,11 @@ IN_STAGE_2, OF_STAGE_1 = ("--colour-weight", "--shape-weight"), ("--energy-weigh
 
 
 @pytest.fixture(scope="module")
-def build_stage():
-    """A function of a stage and command-line options: the stage, always with the same weights and other networks."""
-    arrays = bundled_arrays(64)
-    data = stackgan_mnist.prepare_data(arrays["x_train"], arrays["y_train"].astype(np.int32))
-    keras.utils.set_random_seed(0)
-    encoder = stackgan_mnist.build_picture_encoder()
-    embeddings = tf.Variable(tf.random.stateless_normal((len(sentence_table(0)), 64), (0, 0)))
-
-    def build(stage, *options):
-        settings = stackgan_mnist.parse_arguments(["--batch-size", str(SIZE), *options])
-        settings.train_size = 64
-        keras.utils.set_random_seed(0)
-        if stage == 1:
-            return stackgan_mnist.Stage1(settings, data, embeddings, encoder)
-        first = stackgan_mnist.build_stage1_generator(condition_noise=settings.condition_noise)
-        return stackgan_mnist.Stage2(settings, data, embeddings, encoder, first)
-    return build
-
-
-@pytest.fixture(scope="module")
 def learn(build_stage):
     """A function of a stage and command-line options: the stage after a batch, without any compilation."""
     def after_a_batch(stage, *options):
         stage = build_stage(stage, *options)
-        tf.config.run_functions_eagerly(True)
-        stage.train_step(tf.range(SIZE), tf.constant(5))
-        tf.config.run_functions_eagerly(False)
+        train_eagerly(stage)
         return stage
     return after_a_batch
 
