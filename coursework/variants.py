@@ -32,11 +32,14 @@ def log(probability):
 
 
 class OtherGeneratedLoss(CGAN):
-    """A CGAN whose discriminator minimizes the mean of `generated_loss` on generated images, without wrong labels."""
+    """A CGAN whose discriminator minimizes the mean of `generated_loss` on generated images, without wrong labels.
+
+    A subclass gives another loss than the usual one.
+    """
 
     def generated_loss(self, probability):
         """Return the losses (n, 1) of the probabilities (n, 1) that generated images are real."""
-        raise NotImplementedError
+        return -log(1 - probability)
 
     def train_on_generated(self, indices, step):
         noise, labels = self.sample(step, 0)
@@ -49,11 +52,14 @@ class OtherGeneratedLoss(CGAN):
 
 
 class OtherGeneratorLoss(CGAN):
-    """A CGAN whose generator minimizes the mean of `generator_loss` and nothing else."""
+    """A CGAN whose generator minimizes the mean of `generator_loss` and nothing else.
+
+    A subclass gives another loss than the usual one.
+    """
 
     def generator_loss(self, probability):
         """Return the losses (n, 1) of the probabilities (n, 1) that generated images are real."""
-        raise NotImplementedError
+        return -log(probability)
 
     def train_generator(self, step):
         noise, labels = self.sample(step, 2)
