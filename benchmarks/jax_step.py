@@ -104,12 +104,6 @@ def mode_seeking(noise, images):
     return (halves_apart(noise) / (halves_apart(ink) + 1e-3)).mean()
 
 
-def total_variation(images):
-    """Return the mean absolute difference of neighbouring pixels of `images` (n, 784), over both directions."""
-    images = images.reshape(-1, SIDE, SIDE)
-    return (jnp.abs(jnp.diff(images, axis=1)).sum() + jnp.abs(jnp.diff(images, axis=2)).sum()) / images.size
-
-
 def adam(parameters, gradients, state, rate):
     """Return the parameters after a step of Keras's Adam with beta_1 = 0.5, and its new state."""
     first, second, count = state
@@ -160,12 +154,11 @@ def discriminator_loss(parameters, images, labels, target, settings):
     return objective, (loss, jax.nn.sigmoid(logits[:size]).mean())
 
 
-def generator_loss(parameters, discriminator, statistics, noise, labels, settling, settings):
+def generator_loss(parameters, discriminator, statistics, noise, labels, settings):
     """Return the objective, and the cross-entropy alone with the moved statistics of the BatchNormalization."""
     images, statistics = generate(parameters, statistics, noise, labels, settings, training=True)
     loss = cross_entropy(1.0, discriminate(discriminator, images, labels, settings))
-    return (loss + settings.mode_seeking_weight * mode_seeking(noise, images)
-            + settling * settings.total_variation_weight * total_variation(images)), (loss, statistics)
+    return loss + settings.mode_seeking_weight * mode_seeking(noise, images), (loss, statistics)
 
 
 def update_discriminator(state, images, labels, target, settings):
@@ -177,11 +170,8 @@ def update_discriminator(state, images, labels, target, settings):
     return {**state, "discriminator": discriminator, "discriminator_adam": optimizer}, loss, probability
 
 
-def train_on_batch(state, batch, step, settings, batches):
-    """Make all three updates; return the new state and what `cgan_mnist.py` records in its history, float32 (6,).
-
-    `batches` is the number of batches of an epoch.
-    """
+def train_on_batch(state, batch, step, settings):
+    """Make all three updates; return the new state and what `cgan_mnist.py` records in its history, float32 (6,)."""
     half = settings.batch_size // 2
     state, loss_real, probability_real = update_discriminator(
         state, batch.images, batch.labels, 1 - settings.label_smoothing, settings)
@@ -192,10 +182,8 @@ def train_on_batch(state, batch, step, settings, batches):
         jnp.concatenate([batch.discriminator_labels, batch.wrong_labels]), 0.0, settings)
     labels = batch.generator_labels
     labels = jnp.concatenate([labels[:-half], labels[:half]])  # the two halves draw the same digits
-    settling = (step >= settings.settle_after * batches).astype(jnp.float32)
     gradients, (g_loss, statistics) = jax.grad(generator_loss, has_aux=True)(
-        state["generator"], state["discriminator"], state["statistics"], batch.generator_noise, labels, settling,
-        settings)
+        state["generator"], state["discriminator"], state["statistics"], batch.generator_noise, labels, settings)
     generator, optimizer = adam(state["generator"], gradients, state["generator_adam"],
                                 settings.generator_learning_rate)
     decay = jnp.minimum(settings.ema_decay, (step + 1) / (step + 4))
@@ -222,12 +210,11 @@ def cgan(settings):
     with np.load(settings.data) as arrays:
         images, labels = jnp.array(arrays["x_train"].reshape(-1, PIXELS)), jnp.array(arrays["y_train"], jnp.int32)
     indices = jnp.array(np.random.default_rng(0).permutation(len(images))[:settings.batch_size], jnp.int32)
-    batches = -(-len(images) // settings.batch_size)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def train_step(state, images, labels, indices, step):
         batch = draw_batch(settings, images, labels, indices, step)
-        return train_on_batch(state, batch, step, settings, batches)
+        return train_on_batch(state, batch, step, settings)
 
     state = init_state(settings)
 

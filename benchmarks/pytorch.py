@@ -94,11 +94,6 @@ def mode_seeking(noise, images):
     return (half_distances(noise) / (half_distances(ink) + 1e-3)).mean()
 
 
-def total_variation(images):
-    """Return the mean total variation of `images` (n, 1, h, w) per pixel."""
-    return (images.diff(dim=2).abs().sum() + images.diff(dim=3).abs().sum()) / images.numel()
-
-
 def build_optimizer(network, rate):
     """Return Adam as Keras has it, in PyTorch's fastest form."""
     return torch.optim.Adam(network.parameters(), rate, (0.5, 0.999), 1e-7, fused=True)
@@ -165,7 +160,7 @@ class CGAN:
         labels = torch.cat([batch.discriminator_labels, batch.wrong_labels])
         return self.update_discriminator(images, labels, 0.0, self.settings.wrong_label_weight)
 
-    def train_generator(self, batch, step):
+    def train_generator(self, batch):
         """Update the generator through the frozen discriminator, and its EMA; return the loss."""
         settings, half = self.settings, self.settings.batch_size // 2
         noise, labels = batch.generator_noise, batch.generator_labels
@@ -173,18 +168,16 @@ class CGAN:
         self.discriminator.requires_grad_(False)
         images = self.generator(noise, labels)
         loss = cross_entropy(1.0, self.discriminator(images, labels))
-        settling = float(step >= settings.settle_after * -(-len(self.images) // settings.batch_size))
-        minimize(loss + settings.mode_seeking_weight * mode_seeking(noise, images)
-                 + settling * settings.total_variation_weight * total_variation(images), self.generator_optimizer)
+        minimize(loss + settings.mode_seeking_weight * mode_seeking(noise, images), self.generator_optimizer)
         self.discriminator.requires_grad_(True)
         update_ema(self.ema_generator, self.generator, settings.ema_decay)
         return loss.detach()
 
-    def train_step(self, batch, step):
+    def train_step(self, batch):
         """Make all three updates; return what `cgan_mnist.py` records in its history, float32 (6,)."""
         loss_real, probability_real = self.train_on_real(batch)
         loss_fake, probability_fake = self.train_on_generated(batch)
-        g_loss = self.train_generator(batch, step)
+        g_loss = self.train_generator(batch)
         return torch.stack([loss_real, loss_fake, (loss_real + loss_fake) / 2, g_loss,
                             probability_real, probability_fake])
 
@@ -208,4 +201,4 @@ def cgan(settings):
     if settings.compiled:
         for network in (gan.generator, gan.discriminator):
             network.compile()
-    return lambda step: gan.train_step(gan.draw_batch(), step).numpy()
+    return lambda step: gan.train_step(gan.draw_batch()).numpy()

@@ -45,7 +45,7 @@ def main():
     state["discriminator"], _ = take_weights(weights["discriminator"])
     del state["discriminator"]["norm"]
     step, half = jnp.int32(settings.step), settings.batch_size // 2
-    _, losses = jax_step.train_on_batch(state, batch, step, settings, settings.train_size // settings.batch_size)
+    _, losses = jax_step.train_on_batch(state, batch, step, settings)
     images, _ = jax_step.generate(state["generator"], state["statistics"], batch.discriminator_noise,
                                   batch.discriminator_labels, settings, training=False)
     rejected = (jnp.concatenate([images, batch.images[:half]]),
@@ -56,7 +56,7 @@ def main():
                                     1 - settings.label_smoothing, settings)[0],
         jax_step.discriminator_loss(state["discriminator"], *rejected, settings)[0],
         jax_step.generator_loss(state["generator"], state["discriminator"], state["statistics"],
-                                batch.generator_noise, labels, jnp.float32(settings.settle_after == 0), settings)[0]]
+                                batch.generator_noise, labels, settings)[0]]
     print(json.dumps({"losses": losses.tolist(), "objectives": [float(objective) for objective in objectives]}))
 
 

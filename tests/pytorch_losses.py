@@ -81,7 +81,7 @@ def main():
     minimize, pytorch.minimize, pytorch_stackgan.minimize = pytorch.minimize, record, record
     images = np.zeros((settings.train_size, 28, 28), np.uint8)  # none is drawn
     if settings.stage == 0:
-        gan, inputs = pytorch.CGAN(settings, images, images[:, 0, 0]), (pytorch.Batch(**batch), settings.step)
+        gan, inputs = pytorch.CGAN(settings, images, images[:, 0, 0]), (pytorch.Batch(**batch),)
     else:
         stage = pytorch_stackgan.Stage1 if settings.stage == 1 else pytorch_stackgan.Stage2
         gan, inputs = stage(settings, images), (pytorch_stackgan.Batch(**batch),)

@@ -19,11 +19,10 @@ BAD_VALUES = [
     ("--discriminator-embedding-mean", "-0.1"), ("--gray-stretch", "-1"), ("--gray-stretch", "nan"),
     ("--wrong-label-weight", "1"), ("--wrong-label-weight", "-0.1"), ("--wrong-label-weight", "nan"),
     ("--mode-seeking-weight", "100"), ("--mode-seeking-weight", "-0.1"), ("--mode-seeking-weight", "nan"),
-    ("--total-variation-weight", "100"), ("--total-variation-weight", "-0.1"), ("--total-variation-weight", "nan"),
-    ("--settle-after", "-1"), ("--settle-after", "0.5"),
     ("--embedding-range", "0"), ("--embedding-range", "inf"), ("--embedding-range", "wide"),
     ("--embedding-range", "1e39"),  # too large for single precision
     ("--ema-decay", "1"), ("--ema-decay", "-0.1"), ("--ema-decay", "nan"),
+    ("--recipe", "classic"), ("--evaluate-every", "-1"),
     ("--seed", "-1"), ("--seed", "2147483648"), ("--seed", "0.5"),
     ("--train-size", "1"), ("--train-size", "60001"), ("--train-size", "all"),
     ("--samples", "0"), ("--samples", "few"),

@@ -45,6 +45,22 @@ def images():
     return np.random.default_rng(0).uniform(-1, 1, (10, 28, 28, 1)).astype(np.float32)
 
 
+def test_the_recipe_of_the_coursework_has_its_networks_and_updates_and_no_additions():
+    settings = cgan_mnist.parse_arguments(["--recipe", "coursework", "--dropout", "0.3"])
+    assert settings.dropout == 0.3  # given beside it
+    assert (settings.epochs, settings.latent_dim, settings.label_smoothing, settings.batch_size) == (20, 100, 0.1, 128)
+    assert settings.generator_learning_rate == settings.discriminator_learning_rate == 2e-4
+    generator, _, discriminator = cgan_mnist.build_networks(settings)
+    assert "AveragePooling2D" not in {layer[0] for layer in describe(generator)}
+    assert [layer for layer in describe(discriminator) if layer[0] not in ("InputLayer", "Embedding")] == [
+        ("Flatten", None), ("Multiply", None), ("Dense", (512, "linear")), ("LeakyReLU", 0.2),
+        ("Dense", (512, "linear")), ("LeakyReLU", 0.2), ("Dropout", 0.3),
+        ("Dense", (512, "linear")), ("LeakyReLU", 0.2), ("Dropout", 0.3), ("Dense", (1, "linear"))]
+    for network in (generator, discriminator):
+        table = network.get_layer("label_embedding").embeddings.numpy()
+        assert -0.05 <= table.min() < -0.04 and 0.04 < table.max() <= 0.05
+
+
 @pytest.mark.parametrize(("latent_dim", "box_filter"), [(100, 1), (7, 0), (7, 2)])
 def test_the_generator_is_built_layer_by_layer_as_described(latent_dim, box_filter):
     network = cgan_mnist.build_generator(latent_dim, box_filter=box_filter)

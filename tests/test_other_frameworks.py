@@ -63,7 +63,7 @@ def losses_of(framework, folder, settings, weights, batch):
 
 @pytest.mark.parametrize("framework", ["pytorch", "jax"])
 def test_the_step_of_the_cgan_has_the_same_losses(tmp_path, objectives, framework):
-    settings = cgan_mnist.parse_arguments([*SETTINGS, "--dropout", "0", "--settle-after", "0"])
+    settings = cgan_mnist.parse_arguments([*SETTINGS, "--dropout", "0"])
     arrays, indices = bundled_arrays(64), tf.range(SIZE)
     gan = cgan_mnist.CGAN(settings, arrays["x_train"], arrays["y_train"].astype(np.int32), jit_compile=False)
     weights = exported({"generator": [gan.generator], "discriminator": [gan.discriminator]})

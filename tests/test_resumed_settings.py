@@ -12,7 +12,7 @@ from helpers import FINISHED_RUN, SCRIPT, SMALL_STACKGAN, STACKGAN, assert_refus
 ARGUMENTS = {SCRIPT: FINISHED_RUN, STACKGAN: SMALL_STACKGAN}
 SETTINGS = {SCRIPT: cgan_mnist.parse_arguments(FINISHED_RUN), STACKGAN: stackgan_mnist.parse_arguments(SMALL_STACKGAN)}
 # Every other option changes what is trained, also one that is yet to be added.
-HARMLESS = {"epochs", "output_dir", "plots_dir", "data",  # where a run ends and where files lie
+HARMLESS = {"epochs", "evaluate_every", "output_dir", "plots_dir", "data",  # where a run ends and where files lie
             "resume", "slurm", "generate", "samples", "generator", "walk", "sentences", "arrays"}  # what is done
 CASES = [(script, name) for script, settings in SETTINGS.items() for name in vars(settings) if name not in HARMLESS]
 
@@ -26,7 +26,7 @@ def runs(finished_run, stackgan_run):
 def another(value):
     """Return another value, as text, that an option with this `value` accepts."""
     if isinstance(value, str):
-        return {"pixelshuffle": "nearest"}[value]
+        return {"pixelshuffle": "nearest", "default": "coursework"}[value]
     return str(value + 1 if isinstance(value, int) else value / 2 or 0.5)
 
 

@@ -50,6 +50,29 @@ def draw_losses(epochs, d_loss, g_loss, title="Losses of generator and discrimin
     return figure
 
 
+def draw_quality(epochs, d_loss, g_loss, scored_epochs, fid, label_accuracy) -> Figure:
+    """Draw what tells how good the digits are above the losses, which do not: over `epochs` epochs.
+
+    The losses are (batches,) each; `fid` and `label_accuracy`, in [0, 1], are (n,), after the `scored_epochs` (n,).
+    """
+    figure = Figure((9, 9), dpi=100, layout="constrained")
+    curves = ((fid, "FID", "tab:purple"), (100 * label_accuracy, "label accuracy (%)", "tab:green"))
+    axes = figure.subplots(3, 1, sharex=True)
+    for panel, (values, label, color) in zip(axes, curves, strict=False):
+        panel.plot(scored_epochs, values, color=color, linewidth=2.5, marker="o", markersize=4)
+        panel.set(ylabel=label)
+    axes[0].set(yscale="log", title="Quality of the digits, and the losses, which do not show it")
+    for loss, label, color in ((g_loss, "generator", "tab:orange"), (d_loss, "discriminator", "tab:blue")):
+        axes[2].plot(np.arange(epochs) + 1, loss.reshape(epochs, -1).mean(1), color=color, linewidth=2.5, marker="o",
+                     markersize=4, label=label)
+    axes[2].set(xlabel="after epoch", ylabel="loss, epoch mean (nats)", xlim=(0, epochs + 0.5))
+    axes[2].legend()
+    axes[2].xaxis.get_major_locator().set_params(integer=True)
+    for panel in axes:
+        panel.grid(alpha=0.3, which="both")
+    return figure
+
+
 def best_answer(label_smoothing, wrong_label_weight) -> float:
     """Return the discriminator's best answer d to images that are equally frequent among real and generated ones.
 

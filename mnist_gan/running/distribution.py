@@ -111,15 +111,20 @@ def is_chief() -> bool:
     return resolver is None or resolver.task_id in (None, 0)
 
 
+def is_clustered() -> bool:
+    """Return whether this process is one of several workers."""
+    return tf.distribute.get_strategy().cluster_resolver is not None
+
+
 def require_agreement(record, checkpoint=None) -> None:
     """Raise InputError if the workers of a cluster have been given other settings or data than this one.
 
     `record` is what `record_settings` returns; where files go may differ. `checkpoint` is the file that the training
     continues from, if it does: the same bytes for all of them.
     """
-    strategy = tf.distribute.get_strategy()
-    if strategy.cluster_resolver is None:
+    if not is_clustered():
         return
+    strategy = tf.distribute.get_strategy()
     shared = {name: value for name, value in record.items() if name not in ("output_dir", "plots_dir", "data")}
     mine = zlib.crc32(json.dumps(shared, sort_keys=True).encode())
     if checkpoint:

@@ -7,7 +7,8 @@ from mnist_gan.files import write_json
 from mnist_gan.data.mnist import checksum
 
 # Options that do not change what is trained.
-UNRECORDED_OPTIONS = ("generate", "samples", "generator", "resume", "walk", "sentences", "arrays", "slurm")
+UNRECORDED_OPTIONS = ("generate", "samples", "generator", "resume", "evaluate_every", "walk", "sentences", "arrays",
+                      "slurm")
 
 
 def record_settings(settings, images, labels) -> dict:
