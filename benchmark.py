@@ -22,7 +22,7 @@ import cgan_mnist as cgan
 from benchmarks import roofline, workers
 from benchmarks.own_step import cgan_settings, stage_settings
 from benchmarks.scaling import draw_scaling
-from benchmarks.turns import ended_by_sigterm, time_in_turns
+from benchmarks.turns import time_in_turns
 from benchmarks.whole_command import measure_command
 from mnist_gan.data.mnist import BUNDLED_DATA, load_data
 from mnist_gan.data.painting import PALETTE
@@ -278,8 +278,7 @@ def main(argv=None):
     settings.command = shlex.join(["python", Path(__file__).name, *arguments])
     benchmark = benchmark_workers if settings.workers else benchmark_stackgan if settings.stackgan else benchmark_cgan
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # or the first process would take all of a GPU's memory
-    with ended_by_sigterm():
-        return cli.run(__file__, lambda: benchmark(settings))
+    return cli.run(__file__, lambda: benchmark(settings))
 
 
 if __name__ == "__main__":

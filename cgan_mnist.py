@@ -289,7 +289,7 @@ def write_results(run, gan, scores):
         save_figure(plots / "quality.png", draw_quality(settings.epochs, *run.history[:, 2:4].T, *scores.rows.T))
     save_figure(plots / "generator.png", draw_network(gan.generator))
     save_figure(plots / "discriminator.png", draw_network(gan.discriminator))
-    run.write_gif_and_settings("cgan.gif")
+    run.finish("cgan.gif")
     print(f"""
 Trained {settings.epochs} epochs in {cli.readable_time(run.seconds)}. What the run left:
   {outputs / "cgan.gif"}, epoch_001.png ... epoch_{settings.epochs:03d}.png: the digits, epoch by epoch
@@ -314,7 +314,8 @@ def load_generator(path):
     """Load the generator that training wrote to `path`; raise InputError if there is none or it is unusable."""
     remedy = "train first with 'python cgan_mnist.py'"
     if not os.path.isfile(path):
-        raise InputError(f"there is no generator {path}; {remedy}")
+        raise InputError(f"there is no generator {Path(path).absolute()}; {remedy}"
+                         + cli.offer("--generator", Path(__file__).parent / "outputs" / "generator.keras"))
     return load_network(path, lambda network: (
         [len(given.shape) for given in network.inputs] == [2, 1] and network.output_shape == (None, SIDE, SIDE, 1)
         and "noise_times_label" in {layer.name for layer in network.layers}

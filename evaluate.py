@@ -24,6 +24,7 @@ from mnist_gan.metrics.distances import (NEIGHBOURS, frechet_distance, nearest, 
                                          precision_recall, total_variance)
 from mnist_gan.metrics.tables import median, print_table
 from mnist_gan.running import command_line as cli
+from mnist_gan.running.settings import compare_data
 
 import numpy as np
 from keras import layers
@@ -59,6 +60,11 @@ def choose_indices(y_train, y_test, samples):
     Raises InputError if the data has too few training images for that or for the width of the Parzen
     window, or too few test images.
     """
+    for part, labels in (("training", y_train), ("test", y_test)):
+        missing = np.setdiff1d(np.arange(DIGITS), labels)
+        if len(missing):
+            raise InputError(f"the data has no {part} image of the digit {missing[0]}, and all ten are scored; "
+                             "give --data another file")
     per_digit = samples // DIGITS
     chosen = [np.flatnonzero(y_train == digit)[:per_digit] for digit in range(DIGITS)]
     if min(map(len, chosen)) < per_digit or len(y_train) < samples + DIGITS:
@@ -240,6 +246,8 @@ def evaluate(settings):
     started = time.perf_counter()
     generators = load_generators(settings)
     (x_train, y_train), (x_test, y_test) = load_data(settings.data)
+    for path in generators:
+        compare_data(Path(path).parent, settings.data, x_train, y_train)
     if settings.validation:
         (x_train, y_train), (x_test, y_test) = split_validation(x_train, y_train, settings.validation)
     indices = choose_indices(y_train, y_test, settings.samples)  # before minutes of training the classifier

@@ -9,6 +9,7 @@ The script reads from top to bottom: figures, pictures, table, command line. `ev
 import dataclasses
 import sys
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 # Before Keras, because the package starts TensorFlow without its messages.
@@ -24,6 +25,7 @@ from mnist_gan.metrics.classifiers import classify, find_classifier, load_classi
 from mnist_gan.metrics.distances import NEIGHBOURS, frechet_distance, precision_recall
 from mnist_gan.metrics.tables import median, print_table
 from mnist_gan.running import command_line as cli
+from mnist_gan.running.settings import compare_data
 from stackgan_mnist import draw_pictures, draw_sheet, load_networks
 
 import keras
@@ -232,6 +234,8 @@ def evaluate(settings):
     started = time.perf_counter()
     runs = {folder: load_networks(folder) for folder in settings.runs}
     (x_train, y_train), (x_test, y_test) = load_data(settings.data)
+    for folder in runs:
+        compare_data(Path(folder), settings.data, x_train, y_train)
     train_indices, test_indices = choose_indices(y_train, y_test, settings.samples)
     find_classifier(settings.runs[0], "painted_classifier", x_train, y_train)  # refuse a damaged file before training
     outputs, plots = open_folder(settings.runs[0]), open_folder(settings.plots_dir)

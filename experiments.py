@@ -14,7 +14,6 @@ import difflib
 import json
 import os
 import platform
-import shlex
 import sys
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from mnist_gan.drawing.pictures import save_figure
 from mnist_gan.errors import InputError
 from mnist_gan.files import atomic_write, open_folder, write_json
 from mnist_gan.running.checkpoints import MAY_DIFFER
-from mnist_gan.running.command_line import Parser, path_name, readable_time, run
+from mnist_gan.running.command_line import Parser, command_of, path_name, readable_time, run
 from mnist_gan.running.settings import record_settings, versions
 
 import numpy as np
@@ -167,7 +166,7 @@ def main(argv=None):
         return run(__file__, update_reports)
     words = sys.argv if argv is None else [__file__, *argv]
     return run(__file__, lambda: run_experiments(settings),
-               lambda: f"Continue after the last finished part with: {shlex.join(['python', *words])}")
+               lambda: f"Continue after the last finished part with: {command_of(words)}")
 
 
 if __name__ == "__main__":

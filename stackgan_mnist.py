@@ -758,7 +758,7 @@ def write_results(run, gan):
             network for stage in gan.stages for network in (stage.generator, stage.trunk, stage.head))):
         save_figure(plots / f"{network.name}.png", draw_graph(network))
     save_figure(plots / "walk.png", draw_walk(gan.networks, *WALKED_SENTENCES, settings.seed))
-    run.write_gif_and_settings("stackgan.gif")
+    run.finish("stackgan.gif")
     print(f"""
 Trained {settings.stage1_epochs} epochs of Stage I and {settings.stage2_epochs} of Stage II in \
 {cli.readable_time(run.seconds)}. What the run left:
@@ -898,7 +898,8 @@ def load_networks(folder):
     for name, shapes in NETWORK_FILES.items():
         path = Path(folder) / f"{name}.keras"
         if not os.path.isfile(path):
-            raise InputError(f"there is no network {path}; {remedy}")
+            raise InputError(f"there is no network {path.absolute()}; {remedy}"
+                             + cli.offer("--output-dir", Path(__file__).parent / "outputs" / "stackgan"))
 
         def accepts(network, name=name, shapes=shapes):
             found = [tuple(value.shape[1:]) for value in network.inputs]

@@ -16,21 +16,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def leave(number, frame):
-    """End this process for the signal `number` with a SystemExit, which passes through every context on its way."""
-    sys.exit(128 + number)
-
-
-@contextlib.contextmanager
-def ended_by_sigterm():
-    """Let SIGTERM end the processes that this one has started, too, as Ctrl-C does."""
-    handler = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-
-
 class Contender:
     """A process of `contender.py`, which trains when it is told to and ends with the context."""
 

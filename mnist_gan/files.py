@@ -7,7 +7,7 @@ import os
 import secrets
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +61,10 @@ def read_npz(path, names=None) -> dict:
             names = archive.files if names is None else names
             missing = [name for name in names if name not in archive.files]
             if not missing:
-                return {name: archive[name] for name in names}
+                arrays = {name: archive[name] for name in names}
+                if all(isinstance(array, np.ndarray) for array in arrays.values()):
+                    return arrays
+                raise ValueError("a member is no array")
     except Exception as error:  # a damaged archive can fail in numpy, zipfile and zlib, each in its own way
         if "allow_pickle" in str(error) and zipfile.is_zipfile(path):
             raise InputError(f"{path} holds pickled Python objects, which are never loaded: "
@@ -110,14 +113,18 @@ def lock(descriptor) -> bool:
     return True
 
 
+def lock_path(folder) -> Path:
+    """Return what is locked for `folder`: itself, so that no file has to be left in it, but not on Windows."""
+    return folder if fcntl else folder / ".lock"
+
+
 def lock_folder(folder) -> int:
     """Lock `folder` and return the file descriptor whose closing, also by the end of the process, frees it.
 
     Raises InputError if another process holds the lock or the folder cannot be opened.
     """
     try:
-        # A folder itself can be locked, so that no file has to be left in it, but not on Windows.
-        descriptor = os.open(folder, os.O_RDONLY) if fcntl else os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+        descriptor = os.open(lock_path(folder), os.O_RDONLY if fcntl else os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise InputError(f"cannot open the folder {folder} ({error.strerror}); choose another one") from error
     if not lock(descriptor):
@@ -128,16 +135,23 @@ def lock_folder(folder) -> int:
 
 
 @contextlib.contextmanager
-def locked_folders(*folders) -> Iterator[None]:
+def locked_folders(*folders) -> Iterator[Callable]:
     """Make the `folders` if needed and keep other runs out of them until the context ends.
 
     The locks are the system's, so that nothing is left of them when the process dies, however it dies.
+    Yields a function that raises OSError if a folder has been moved, so that its path leads elsewhere.
     Raises InputError if a folder cannot be written to or another run is using it.
     """
     with contextlib.ExitStack() as held:
-        locked = []
+        locked = {}
         for folder in map(open_folder, folders):
             if not any(folder.samefile(other) for other in locked):  # or the run would keep itself out
-                held.callback(os.close, lock_folder(folder))
-                locked.append(folder)
-        yield
+                locked[folder] = lock_folder(folder)
+                held.callback(os.close, locked[folder])
+
+        def require_in_place():
+            for folder, descriptor in locked.items():
+                path = lock_path(folder)
+                if not path.exists() or not os.path.samestat(os.fstat(descriptor), path.stat()):
+                    raise OSError(f"the folder {folder} has been moved while the run was writing to it")
+        yield require_in_place

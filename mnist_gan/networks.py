@@ -38,10 +38,13 @@ def load_network(path, accepts, remedy) -> keras.Model:
     """
     try:
         network = keras.models.load_model(path, compile=False, safe_mode=True)
+        if not all(np.isfinite(weight).all() for weight in network.get_weights()):
+            raise ValueError("a weight is not finite")
         if accepts(network):
             return network
     except Exception as error:  # Keras, h5py and zipfile fail in many ways on a damaged file
-        raise InputError(f"{path} is damaged, not a .keras file, or of a newer Keras; {remedy}") from error
+        raise InputError(f"{path} is damaged (or its weights are not finite), not a .keras file, or of a newer Keras; "
+                         f"{remedy}") from error
     raise InputError(f"{path} holds another network; {remedy}")
 
 

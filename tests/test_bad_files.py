@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 from cgan_mnist import build_generator
-from helpers import BATCHES, EPOCHS, FINISHED_RUN, SMALL_RUN, assert_refused, bundled_arrays, contents
+from helpers import ROOT, BATCHES, EPOCHS, FINISHED_RUN, SMALL_RUN, assert_refused, bundled_arrays, contents
 
 RESUME = (*FINISHED_RUN, "--resume")
 
@@ -71,11 +71,12 @@ def test_a_data_file_that_lacks_an_array_is_refused(run_command, tmp_path, name)
     ("y_test", lambda y: y[:-1]),
     ("y_train", lambda y: y.astype(np.float32)),
     ("y_train", lambda y: y[:, np.newaxis]),
+    ("x_train", lambda x: x // 255),
     ("y_train", lambda y: np.where(y == 5, 10, y)),
     ("y_test", lambda y: y.astype(np.int8) - 1),
     ("y_train", lambda y: y.astype(str)),
 ], ids=["27 rows of pixels", "flat", "with channel", "scaled", "other integers", "an image less", "a label less",
-        "labels not whole", "labels in a column", "label 10", "label -1", "labels as text"])
+        "labels not whole", "labels in a column", "black and 1", "label 10", "label -1", "labels as text"])
 def test_a_data_file_with_an_array_of_another_kind_is_refused(run_command, tmp_path, name, change):
     arrays = bundled_arrays(20)
     arrays[name] = change(arrays[name])
@@ -108,6 +109,16 @@ def test_a_data_file_with_pickled_objects_is_refused_and_not_executed(run_comman
     assert_refused(run_command(["--data", "own.npz"], tmp_path), tmp_path, before, "own.npz", "pickle")
 
 
+def test_a_data_file_with_a_member_that_is_no_array_is_refused(run_command, tmp_path):
+    arrays = bundled_arrays(20)
+    np.savez(tmp_path / "x_train.npz", arrays.pop("x_train"))
+    np.savez(tmp_path / "own.npz", **arrays)
+    with zipfile.ZipFile(tmp_path / "own.npz", "a") as archive:
+        archive.write(tmp_path / "x_train.npz", "x_train")
+    before = contents(tmp_path)
+    assert_refused(run_command(["--data", "own.npz"], tmp_path), tmp_path, before, "own.npz")
+
+
 # -------------------------------------------------------------------------------------------- --resume
 
 
@@ -124,6 +135,8 @@ def test_resume_from_a_damaged_or_foreign_checkpoint_is_refused(run_command, cop
 
 
 @pytest.mark.parametrize("changed", [
+    {"variable_000": np.zeros(1, np.float32)}, {"variable_003": np.full(256, np.nan, np.float32)},
+    {"history": np.full((EPOCHS * BATCHES, 6), np.nan, np.float32)}, {"history": np.zeros((EPOCHS * BATCHES, 6), "U1")},
     {"epoch": np.inf}, {"epoch": -5}, {"seconds": np.nan}, {"history": np.zeros((EPOCHS * BATCHES, 5), np.float32)},
     {"history": np.zeros((EPOCHS * BATCHES - 1, 6), np.float32)}, {"settings": "[]"}, {"settings": "[" * 10**5}])
 def test_resume_from_a_checkpoint_with_impossible_values_is_refused(run_command, copy_of_finished_run, changed):
@@ -146,10 +159,26 @@ def halve(path):
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), truncate, write_text, halve])
-def test_resume_without_one_of_the_grids_is_refused(run_command, copy_of_finished_run, damage):
-    damage(copy_of_finished_run / "outputs" / "epoch_002.png")
+def test_a_gif_goes_without_a_grid_that_is_lost_and_resuming_restores_the_history(
+        run_command, finished_run, copy_of_finished_run, damage):
+    outputs = copy_of_finished_run / "outputs"
+    damage(outputs / "epoch_002.png")
+    (outputs / "history.csv").unlink()
+    status, stdout, stderr = run_command(RESUME, copy_of_finished_run)
+    assert (status, stderr) == (0, "")
+    assert "epoch_002.png is missing or damaged: cgan.gif goes without it" in stdout
+    assert len(iio.imread(outputs / "cgan.gif", index=None)) == EPOCHS - 1
+    assert (outputs / "history.csv").read_bytes() == (finished_run / "outputs" / "history.csv").read_bytes()
+
+
+def test_the_weights_of_a_checkpoint_must_have_their_type(run_command, copy_of_finished_run):
+    path = copy_of_finished_run / "outputs" / "checkpoint.npz"
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    arrays["variable_000"] = arrays["variable_000"].astype(int)
+    np.savez(path, **arrays)
     before = contents(copy_of_finished_run)
-    assert_refused(run_command(RESUME, copy_of_finished_run), copy_of_finished_run, before, "epoch_002.png")
+    assert_refused(run_command(RESUME, copy_of_finished_run), copy_of_finished_run, before, "other networks")
 
 
 # ------------------------------------------------------------------------------------------ --generate
@@ -157,6 +186,21 @@ def test_resume_without_one_of_the_grids_is_refused(run_command, copy_of_finishe
 
 def test_generate_without_a_generator_is_refused(run_command, tmp_path):
     assert_refused(run_command(["--generate", "3"], tmp_path), tmp_path, {}, "generator.keras", "train first")
+
+
+def test_generate_elsewhere_says_where_it_looked_and_offers_the_generator_beside_the_script(run_command, tmp_path):
+    result = run_command(["--generate", "3"], tmp_path)
+    assert_refused(result, tmp_path, {}, str(tmp_path / "outputs" / "generator.keras"),
+                   f"--generator {ROOT / 'outputs' / 'generator.keras'}")
+
+
+def test_generate_with_weights_that_are_not_finite_is_refused(run_command, copy_of_finished_run):
+    path = copy_of_finished_run / "outputs" / "generator.keras"
+    generator = keras.models.load_model(path)
+    generator.set_weights([np.full_like(weight, np.nan) for weight in generator.get_weights()])
+    generator.save(path)
+    before = contents(copy_of_finished_run)
+    assert_refused(run_command(["--generate", "3"], copy_of_finished_run), copy_of_finished_run, before, "not finite")
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_byte, write_text, write_nothing])

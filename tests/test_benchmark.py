@@ -133,7 +133,7 @@ def test_no_contender_outlives_the_benchmark(tmp_path, number):
         contenders = children.read_text().split()
         process.send_signal(number)
         _, _, stderr = finish(process)
-    assert stderr == ("benchmark.py: interrupted.\n" if number == signal.SIGINT else "")
+    assert stderr == f"benchmark.py: {'interrupted' if number == signal.SIGINT else 'terminated'}.\n"
     end = time.monotonic() + DEADLINE
     while any(map(is_running, contenders)):  # one that was just being started ends by itself
         assert time.monotonic() < end

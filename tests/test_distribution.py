@@ -32,22 +32,26 @@ def free_ports(count):
     return ports
 
 
-def cluster(ports, index):
-    """Return TF_CONFIG of worker `index` of a cluster on this machine."""
-    return json.dumps({"cluster": {"worker": [f"127.0.0.1:{port}" for port in ports]},
-                       "task": {"type": "worker", "index": index}})
+def cluster(ports, index, chief=False):
+    """Return TF_CONFIG of worker `index` of a cluster on this machine, whose first worker may be called its chief."""
+    addresses = [f"127.0.0.1:{port}" for port in ports]
+    if not chief:
+        return json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
+    return json.dumps({"cluster": {"chief": addresses[:1], "worker": addresses[1:]},
+                       "task": {"type": "worker", "index": index - 1} if index else {"type": "chief", "index": 0}})
 
 
 @contextlib.contextmanager
-def started_workers(folders, *given, **options):
+def started_workers(folders, *given, chief=False, **options):
     """Start a worker in each of `folders` with the arguments `given` for it; yield the processes.
 
-    All of them see nothing but their CPU.
+    All of them see nothing but their CPU, and a proxy that does not answer.
     """
     ports = free_ports(len(folders))
     with contextlib.ExitStack() as running:
         yield [running.enter_context(start_script(
-            arguments, folder, TF_CONFIG=cluster(ports, index), CUDA_VISIBLE_DEVICES="", **options))
+            arguments, folder, TF_CONFIG=cluster(ports, index, chief), CUDA_VISIBLE_DEVICES="",
+            http_proxy="http://127.0.0.1:9", **options))
             for index, (folder, arguments) in enumerate(zip(folders, given, strict=True))]
 
 
@@ -61,7 +65,7 @@ def run_workers(folders, *given, **options):
 def distributed_run(tmp_path_factory):
     """The folders of both workers of a finished run: the first writes all files, the second none."""
     folders = tmp_path_factory.mktemp("chief"), tmp_path_factory.mktemp("other")
-    for status, _, stderr in run_workers(folders, ARGUMENTS, ARGUMENTS):
+    for status, _, stderr in run_workers(folders, ARGUMENTS, ARGUMENTS, chief=True):
         assert (status, stderr) == (0, "")
     return folders
 
@@ -106,7 +110,7 @@ def test_when_a_worker_is_killed_the_other_ends_in_a_line_and_resuming_gives_the
 
 def test_a_worker_that_waits_for_the_others_can_be_interrupted(tmp_path):
     with start_script(ARGUMENTS, tmp_path, TF_CONFIG=cluster(free_ports(2), 0)) as process:
-        wait_for_line(process, "Waiting for all 2 workers.\n")
+        wait_for_line(process, "Waiting for all 2 workers: 127.0.0.1:")
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == -signal.SIGINT
 
@@ -116,7 +120,7 @@ def test_workers_with_different_settings_are_refused_before_training(tmp_path):
         assert_refused(result, tmp_path, {}, "different settings")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"cluster": {}}', cluster([12345, 12346], 2), cluster([12345, 12345], 0),
+@pytest.mark.parametrize("text", ["{", "[1]", '{"cluster": 1}', cluster([12345, 12346], 2), cluster([12345, 12345], 0),
                                   cluster(["x", 12346], 0), '{"cluster": ' * 10**5,
                                   '{"cluster": {"worker": {"0": "a:1"}}, "task": {"type": "worker", "index": 0}}',
                                   cluster([12345, 12346], 0)[:-1] + ', "rpc_layer": "none"}',
@@ -146,8 +150,15 @@ def test_a_batch_that_cannot_be_shared_equally_is_refused(run_command, tmp_path,
     assert_refused(run_command([*ARGUMENTS, "--batch-size", "30"], tmp_path), tmp_path, {}, "--batch-size 30", "4")
 
 
-def test_a_cluster_of_one_is_no_cluster(monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", cluster(free_ports(1), 0))
+@pytest.mark.parametrize("chief", [False, True])
+def test_a_cluster_of_one_is_no_cluster(monkeypatch, chief):
+    monkeypatch.setenv("TF_CONFIG", cluster(free_ports(1), 0, chief))
+    assert choose_strategy(SimpleNamespace(batch_size=32, slurm=False)) is None
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"cluster": {}}', '{"task": {"type": "worker", "index": 0}}'])
+def test_a_configuration_without_a_cluster_is_no_cluster(monkeypatch, text):
+    monkeypatch.setenv("TF_CONFIG", text)
     assert choose_strategy(SimpleNamespace(batch_size=32, slurm=False)) is None
 
 
@@ -157,7 +168,7 @@ def test_slurm_counts_the_tasks_of_its_step_also_without_gpus(monkeypatch):
                         ("STEP_NUM_TASKS", "1")):
         monkeypatch.setenv(f"SLURM_{name}", value)
     assert choose_strategy(SimpleNamespace(batch_size=32, slurm=True)) is None
-    assert check_cluster(os.environ["TF_CONFIG"]) == 1
+    assert len(check_cluster(os.environ["TF_CONFIG"])) == 1
     for name, value in (("STEP_TASKS_PER_NODE", "3"), ("STEP_NUM_TASKS", "3")):
         monkeypatch.setenv(f"SLURM_{name}", value)
     with pytest.raises(InputError, match="3 devices"):

@@ -2,6 +2,7 @@
 
 import shlex
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ from helpers import (FINISHED_RUN, assert_one_line, assert_same_files, finish, r
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory):
-    """The folder, exit status and stderr of a run that got Ctrl-C after the line of its first epoch."""
+    """The folder, exit status and stderr of a run that got Ctrl-C five times after the line of its first epoch."""
     folder = tmp_path_factory.mktemp("interrupted")
     with start_script(FINISHED_RUN, folder) as process:
         wait_for_line(process, "Epoch 1/3")
-        process.send_signal(signal.SIGINT)
+        for _ in range(5):
+            process.send_signal(signal.SIGINT)
         status, _, stderr = finish(process)
     return folder, status, stderr
 
@@ -32,11 +34,20 @@ def test_ctrl_c_ends_a_run_with_one_line_that_says_how_to_continue(interrupted):
 def test_the_advised_command_continues_the_run(interrupted, finished_run):
     folder, _, stderr = interrupted
     python, script, *arguments = shlex.split(stderr.rpartition(": ")[2])
-    assert python == "python" and script.endswith("cgan_mnist.py")
+    assert python == sys.executable and script.endswith("cgan_mnist.py")
     status, stdout, stderr = run_script(arguments, folder)
     assert (status, stderr) == (0, "")
     assert "Continuing after epoch" in stdout and "Epoch 1/3" not in stdout
     assert_same_files(folder, finished_run)
+
+
+def test_a_terminated_run_says_how_to_continue(tmp_path):
+    with start_script(FINISHED_RUN, tmp_path) as process:
+        wait_for_line(process, "Settings:")
+        process.send_signal(signal.SIGTERM)
+        status, _, stderr = finish(process)
+    assert status == 128 + signal.SIGTERM
+    assert stderr == "cgan_mnist.py: terminated. No epoch is finished yet, start again.\n"
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells what a process has loaded")

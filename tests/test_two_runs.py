@@ -30,8 +30,9 @@ def test_a_second_run_is_refused_until_the_first_is_killed(run_command, finished
         status, _, stderr = run_command(["--generate", "3", "--generator", generator], tmp_path)
         assert (status, stderr) == (0, "")
         process.kill()
-    status, _, stderr = run_script([*SMALL_RUN, "--epochs", "1"], tmp_path)
+    status, stdout, stderr = run_script([*SMALL_RUN, "--epochs", "1"], tmp_path)
     assert (status, stderr) == (0, "")
+    assert "This run replaces the earlier one in outputs; stop now and add --resume to continue it." in stdout
     assert (tmp_path / "outputs" / "generator.keras").exists()
 
 
@@ -52,6 +53,17 @@ def test_a_folder_is_free_again_after_a_run_and_after_a_refusal(tmp_path):
             pass
     with locked_folders(first, second):
         pass
+
+
+def test_a_folder_that_was_moved_is_noticed(tmp_path):
+    with locked_folders(tmp_path / "folder") as require_in_place:
+        require_in_place()
+        (tmp_path / "folder").rename(tmp_path / "moved")
+        with pytest.raises(OSError, match="has been moved"):
+            require_in_place()
+        (tmp_path / "folder").mkdir()  # as a second run would make it
+        with pytest.raises(OSError, match="has been moved"):
+            require_in_place()
 
 
 def test_two_who_write_one_file_at_once_do_not_mix(tmp_path):

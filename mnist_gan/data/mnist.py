@@ -46,6 +46,8 @@ def load_data(path=None) -> tuple:
             raise InputError(f"{path}: x_{part} has {len(x)} images and y_{part} {len(y)} labels: give one each")
         if len(x) == 0:
             raise InputError(f"{path}: x_{part} and y_{part} are empty, give at least one image")
+        if x.max() <= 1:
+            raise InputError(f"{path}: no pixel of x_{part} is brighter than {x.max()}, white must be 255")
         if y.min() < 0 or y.max() >= DIGITS:
             raise InputError(f"{path}: y_{part} has labels from {y.min()} to {y.max()}, they must be 0 to 9")
     # An npz may hold arrays in Fortran's order, of which no checksum can be taken.

@@ -6,7 +6,6 @@ import imageio.v3 as iio
 import numpy as np
 from matplotlib.figure import Figure
 
-from mnist_gan.errors import InputError
 from mnist_gan.files import atomic_write
 
 
@@ -54,21 +53,22 @@ def grid_path(outputs, epoch) -> Path:
     return outputs / f"epoch_{epoch:03d}.png"
 
 
-def read_grids(outputs, epochs, mode="L", first=1) -> list:
+def read_grids(outputs, epochs, mode="L", first=1) -> dict:
     """Read the grids of epochs `first` to `epochs` as uint8 (height, width) in gray, (height, width, 3) for mode "RGB".
 
-    Raises InputError if one is missing or damaged, or if they are not of one size.
+    Returns them by their paths, a dictionary, with None for one that is missing or damaged or has not the size of the
+    last.
     """
-    grids = []
-    for epoch in range(first, epochs + 1):
+    grids = {}
+    for epoch in range(epochs, first - 1, -1):
         path = grid_path(outputs, epoch)
         try:
-            grids.append(iio.imread(path.absolute(), mode=mode))  # imageio takes a leading ~ for the home folder
-        except Exception as error:  # Pillow fails in many ways on a damaged file
-            raise InputError(f"{path}, a frame of the GIF, is missing or damaged; train without --resume") from error
-        if grids[-1].shape != grids[0].shape:
-            raise InputError(f"{path}, a frame of the GIF, has another size than the first; train without --resume")
-    return grids
+            grid = iio.imread(path.absolute(), mode=mode)  # imageio takes a leading ~ for the home folder
+        except Exception:  # Pillow fails in many ways on a damaged file
+            grid = None
+        shapes = {other.shape for other in grids.values() if other is not None}
+        grids[path] = None if grid is None or shapes - {grid.shape} else grid
+    return dict(reversed(grids.items()))
 
 
 def remove_later_grids(outputs, epochs) -> None:

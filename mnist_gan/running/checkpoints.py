@@ -8,6 +8,7 @@ import json
 import math
 import os
 
+import keras
 import numpy as np
 
 from mnist_gan.errors import InputError
@@ -56,6 +57,7 @@ def load_checkpoint(path, settings, columns) -> tuple:
         differing = [name for name in settings if name not in MAY_DIFFER and saved[name] != settings[name]]
         batches = math.ceil(saved["train_size"] / saved["batch_size"])
         fits = (saved.keys() == settings.keys() and epoch >= 0 and math.isfinite(seconds)
+                and history.dtype == np.float32 and np.isfinite(history).all()
                 and history.shape == (epoch * batches, len(columns)))
     except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, RecursionError):
         fits = False
@@ -75,7 +77,10 @@ def restore(variables, values, path) -> None:
 
     Raises InputError, and changes none, if the values are those of other variables.
     """
-    if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
+    if ([(value.shape, value.dtype) for value in values]
+            != [(tuple(variable.shape), keras.backend.standardize_dtype(variable.dtype)) for variable in variables]):
         raise InputError(f"--resume: {path} holds other networks; train without --resume")
+    if not all(np.isfinite(value).all() for value in values):
+        raise InputError(f"--resume: {path} holds weights that are not finite; train without --resume")
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

@@ -5,9 +5,12 @@ import contextlib
 import io
 import os
 import shlex
+import signal
+import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -59,12 +62,22 @@ def sample_count(text) -> int:
     return count
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Help with the default of every option that has one."""
+
+    def _get_help_string(self, action):
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser for the command `script`, a path; it answers bad input with one line on stderr and exit status 2."""
 
     def __init__(self, script, description):
+        sys.stdout = sys.stdout or open(os.devnull, "w")  # there is none where it was closed
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a path or a sentence may have what the terminal has not
         super().__init__(Path(script).name, description=description, allow_abbrev=False,
-                         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+                         formatter_class=HelpFormatter)
 
     def error(self, message) -> None:
         """Print `message` as one line and exit with status 2."""
@@ -90,6 +103,30 @@ def one_line(message) -> str:
     return " ".join(message.splitlines()).rstrip()
 
 
+@contextlib.contextmanager
+def stopped_once() -> Iterator[None]:
+    """Let the first Ctrl-C or SIGTERM raise KeyboardInterrupt with its number; ignore others until the context ends.
+
+    What comes after it, while Python ends, ends the process at once, without a traceback.
+    """
+    def stop(number, frame):
+        for each in handlers:
+            signal.signal(each, signal.SIG_IGN)
+            handlers[each] = signal.SIG_DFL
+        raise KeyboardInterrupt(number)
+
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                handlers[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 def run(script, work, advice=lambda: "", not_finite="") -> int:
     """Call `work()` and return the exit status, with one line on stderr for every expected error.
 
@@ -97,22 +134,38 @@ def run(script, work, advice=lambda: "", not_finite="") -> int:
     stopped half-way, `not_finite` when a loss is no longer finite.
     """
     tf.config.experimental.enable_op_determinism()  # a GPU repeats bit for bit only with it
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # there is none where it was closed
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a path or a sentence may have what the terminal has not
-    try:
-        work()
-        return 0
-    except InputError as error:
-        status, message = 2, f"error: {error}"
-    except FloatingPointError as error:
-        status, message = 1, f"stopped: {error}. {not_finite}"
-    except OSError as error:
-        status, message = 1, f"stopped: {error}. {advice()}"
-    except KeyboardInterrupt:
-        status, message = 130, f"interrupted. {advice()}"
-    print(f"{Path(script).name}: {one_line(message)}", file=sys.stderr)
-    return status
+    with stopped_once():
+        try:
+            work()
+            sys.stdout.flush()
+            return 0
+        except InputError as error:
+            status, message = 2, f"error: {error}"
+        except FloatingPointError as error:
+            status, message = 1, f"stopped: {error}. {not_finite}"
+        except BrokenPipeError as error:  # whoever read the output has seen enough, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status, message = 141, advice() and f"stopped: {error}. {advice()}"
+        except OSError as error:
+            status, message = 1, f"stopped: {error}. {advice()}"
+        except (MemoryError, tf.errors.ResourceExhaustedError):
+            status, message = 1, f"stopped: there is not enough memory; give fewer images at a time. {advice()}"
+        except KeyboardInterrupt as error:
+            number, = error.args or (signal.SIGINT,)
+            status, message = 128 + number, f"{'terminated' if number == signal.SIGTERM else 'interrupted'}. {advice()}"
+        if message:
+            print(f"{Path(script).name}: {one_line(message)}", file=sys.stderr)
+        return status
+
+
+def command_of(words) -> str:
+    """Return the command that runs a script with this interpreter, for the shell; `words` start with its path."""
+    return (subprocess.list2cmdline if os.name == "nt" else shlex.join)([sys.executable, *words])
+
+
+def offer(option, path) -> str:
+    """Return the end of a message that offers the `path` of what lies beside a script, or "" if nothing does."""
+    return f", or give {option} {shlex.quote(str(path.absolute()))}" if path.exists() else ""
 
 
 def readable_time(seconds) -> str:
@@ -153,7 +206,7 @@ def run_training(script, train, settings, argv=None) -> int:
     def advice():
         if os.path.isfile(checkpoint) and (settings.resume or checkpoint.stat().st_mtime >= started):
             words = [word for word in arguments if word != "--resume"]
-            return "Continue after the last finished epoch with: " + shlex.join(["python", command, *words, "--resume"])
+            return f"Continue after the last finished epoch with: {command_of([command, *words, '--resume'])}"
         return "No epoch is finished yet, start again."
     return run(script, lambda: run_distributed(train, settings), advice,
                "Lower the learning rates and train without --resume; the checkpoint of a finished epoch is unchanged.")

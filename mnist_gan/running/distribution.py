@@ -9,28 +9,37 @@ import os
 import re
 import signal
 import socket
+import threading
 import zlib
 from collections.abc import Callable
 
 import tensorflow as tf
 from keras import layers
 
-from mnist_gan import ended_by_ctrl_c
 from mnist_gan.errors import InputError
 
+WAIT_SECONDS = 60  # after which it is said why other workers may not come
 TF_CONFIG_EXAMPLE = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
 
 
-def check_cluster(text) -> int:
-    """Return the number of workers in `text`, TF_CONFIG; raise InputError if it is wrong or the port is taken."""
+def check_cluster(text) -> list:
+    """Return the addresses of all workers in `text`, TF_CONFIG, or none if it says nothing of a cluster.
+
+    A chief, as hosted services name one of the workers, counts as one.
+    Raises InputError if it is wrong or the port is taken.
+    """
     try:
         config = json.loads(text)
-        workers, task = config["cluster"]["worker"], config["task"]
-        index = task["index"]
-        ports = [int(re.fullmatch(r"[^\s/]+:([0-9]{1,5})", address)[1]) for address in workers]
-        fits = (list(config["cluster"]) == ["worker"] and task["type"] == "worker" and type(index) is int
-                and isinstance(workers, list) and config.get("rpc_layer", "grpc") == "grpc"
-                and 0 <= index < len(workers) == len(set(workers)) and all(0 < port < 2**16 for port in ports))
+        if not config or not config.get("cluster"):
+            return []
+        jobs, task = config["cluster"], config["task"]
+        index, own = task["index"], jobs[task["type"]]
+        workers = [*jobs.get("chief", []), *jobs.get("worker", [])]
+        ports = {address: int(re.fullmatch(r"[^\s/]+:([0-9]{1,5})", address)[1]) for address in workers}
+        fits = (jobs.keys() <= {"chief", "worker"} and len(jobs.get("chief", [])) <= 1 and type(index) is int
+                and all(isinstance(job, list) for job in jobs.values()) and config.get("rpc_layer", "grpc") == "grpc"
+                and 0 <= index < len(own) and len(workers) == len(ports)
+                and all(0 < port < 2**16 for port in ports.values()))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         fits = False
     if not fits:
@@ -38,11 +47,11 @@ def check_cluster(text) -> int:
     with socket.socket() as port:
         port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the port of a worker that has just ended is free
         try:
-            port.bind(("", ports[index]))
+            port.bind(("", ports[own[index]]))
         except OSError as error:
-            raise InputError(f"TF_CONFIG: port {ports[index]} of worker {index} cannot be used here "
+            raise InputError(f"TF_CONFIG: port {ports[own[index]]} of {task['type']} {index} cannot be used here "
                              f"({error.strerror}); choose another one, in the TF_CONFIG of all workers") from error
-    return len(workers)
+    return workers
 
 
 def require_equal_shares(batch_size, devices) -> None:
@@ -66,7 +75,7 @@ def choose_strategy(settings) -> tf.distribute.Strategy | None:
             resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
                 gpus_per_node=gpus or 2**16, gpus_per_task=None if gpus else 1, auto_set_gpu=gpus > 0)
             cluster = resolver.cluster_spec()
-            workers = cluster.num_tasks("worker")
+            workers = cluster.job_tasks("worker")
             if not gpus:  # The strategy must not hear of them.
                 kind, index = resolver.get_task_info()
                 os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster.as_dict(),
@@ -75,18 +84,28 @@ def choose_strategy(settings) -> tf.distribute.Strategy | None:
         except (KeyError, ValueError, RuntimeError, OSError) as error:
             raise InputError(f"--slurm: this is no task of a Slurm step ({type(error).__name__}: {error}); "
                              "start the script with srun") from error
-    elif os.environ.get("TF_CONFIG"):
-        workers = check_cluster(os.environ["TF_CONFIG"])
+    elif workers := check_cluster(os.environ.get("TF_CONFIG") or "{}"):
         resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     else:
         require_equal_shares(settings.batch_size, gpus)
         return tf.distribute.MirroredStrategy() if gpus > 1 else None
-    require_equal_shares(settings.batch_size, workers * max(1, gpus))
-    if workers * max(1, gpus) == 1:
+    require_equal_shares(settings.batch_size, len(workers) * max(1, gpus))
+    if len(workers) * max(1, gpus) == 1:
         return None
-    with ended_by_ctrl_c():  # Python's own handler would wait, too
-        print(f"Waiting for all {workers} workers.", flush=True)
-        strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    # TensorFlow's connections take the proxies that environment variables name, and would not reach the workers.
+    os.environ["no_grpc_proxy"] = ",".join(address.rsplit(":", 1)[0] for address in workers)
+    reminder = threading.Timer(WAIT_SECONDS, lambda: print(
+        "Still waiting. Has every worker been started, with the same TF_CONFIG but for its place? "
+        "Can each reach the ports of the others, through firewalls and containers?", flush=True))
+    reminder.daemon = True
+    reminder.start()
+    handler = signal.getsignal(signal.SIGINT)
+    if callable(handler):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's handlers would wait, too
+    print(f"Waiting for all {len(workers)} workers: {', '.join(workers)}", flush=True)
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    reminder.cancel()
+    signal.signal(signal.SIGINT, handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # TensorFlow has caught it, and would train on
     return strategy
 
@@ -106,9 +125,12 @@ def run_distributed(train, settings) -> None:
 
 
 def is_chief() -> bool:
-    """Return whether this process writes the files: the only one, or the first of a cluster."""
+    """Return whether this process writes the files: the only one, the chief of a cluster, or its first worker."""
+    if not is_clustered():
+        return True
     resolver = tf.distribute.get_strategy().cluster_resolver
-    return resolver is None or resolver.task_id in (None, 0)
+    first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
+    return (resolver.task_type, resolver.task_id) == (first, 0)
 
 
 def is_clustered() -> bool:

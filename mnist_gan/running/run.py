@@ -53,11 +53,13 @@ def open_run(settings, images, labels, columns, first_grid=1, mode="L") -> Itera
     if settings.resume:
         require_checkpoint(run.checkpoint)
     require_agreement(run.record, settings.resume and run.checkpoint)
-    with locked_folders(*(run.outputs, run.plots) if is_chief() else ()):
+    with locked_folders(*(run.outputs, run.plots) if is_chief() else ()) as run.require_in_place:
         if settings.resume:
             run.epoch, run.seconds, run.history, run.saved_values = load_checkpoint(
                 run.checkpoint, run.record, columns)
-            run.read_grids()  # so that a missing frame of the GIF is refused now, not after the training
+        elif is_chief() and any(path.exists() for path in (run.checkpoint, grid_path(run.outputs, 1))):
+            advice = "; stop now and add --resume to continue it" if run.checkpoint.exists() else ""
+            print(f"This run replaces the earlier one in {run.outputs}{advice}.")
         print_settings(run.record)
         yield run
 
@@ -77,6 +79,7 @@ class Run:
         self.epoch, self.seconds, self.history = 0, 0.0, np.empty((0, len(columns)), np.float32)
         self.saved_values = None  # what --resume gives to the variables
         self.started, self.losses, self.title, self.bar = time.perf_counter(), [], "", None
+        self.require_in_place = None  # what `locked_folders` yields
 
     def restore(self, variables) -> bool:
         """Give `variables` their values in the checkpoint, if the run continues one, and return whether it does.
@@ -135,18 +138,21 @@ class Run:
         self.seconds += time.perf_counter() - self.started
         if not is_chief():
             return
+        self.require_in_place()
         save_figure(grid_path(self.outputs, self.epoch), figure)
         if self.epoch:
             write_history(self.outputs / "history.csv", self.columns, self.history, self.epoch)
         # Last, so that whatever a checkpoint counts as finished is already on the disk.
         save_checkpoint(self.checkpoint, self.record, self.epoch, self.seconds, self.history, values)
 
-    def read_grids(self) -> list:
-        """Return the grids of the finished epochs; raise InputError if one is missing or damaged."""
-        return read_grids(self.outputs, self.epoch, self.mode, self.first_grid)
-
-    def write_gif_and_settings(self, gif) -> None:
-        """Write the GIF of all grids as `gif`, and settings.json; remove the grids of an earlier, longer run."""
+    def finish(self, gif) -> None:
+        """Write settings.json, the history and the GIF of all grids as `gif`; remove the grids of a longer run."""
+        self.require_in_place()
         remove_later_grids(self.outputs, self.epoch)
-        write_gif(self.outputs / gif, self.read_grids())
+        write_history(self.outputs / "history.csv", self.columns, self.history, self.epoch)
         write_settings(self.outputs / "settings.json", self.record, self.seconds)
+        grids = read_grids(self.outputs, self.epoch, self.mode, self.first_grid)
+        for path in (path for path, grid in grids.items() if grid is None):
+            print(f"{path} is missing or damaged: {gif} goes without it")
+        if frames := [grid for grid in grids.values() if grid is not None]:
+            write_gif(self.outputs / gif, frames)
