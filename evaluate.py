@@ -253,23 +253,29 @@ def evaluate(settings):
     indices = choose_indices(y_train, y_test, settings.samples)  # before minutes of training the classifier
     outputs, plots = open_folder(settings.output_dir), open_folder(settings.plots_dir)
     classifier = load_classifier(outputs, "classifier", "in whose features images are compared", x_train, y_train)
+    done = cli.announce("Scoring real images", 12)  # parts of some seconds each
     real = prepare_real_images(x_train, y_train, x_test, y_test, classifier, indices)
+    done(2)
     accuracy = float((real.test_seen == y_test).mean())
+    real_figures = score(real.images, real.labels, *classify(classifier, real.images), real.distances, real)
+    done(10)
     columns = {}
     for number, (path, generator) in enumerate(generators.items(), 1):
-        print(f"Scoring {path}", flush=True)
+        done = cli.announce(f"Scoring {path}", 10)
         images = generate_images(generator, real.labels, settings.seed)
         features, seen = classify(classifier, images)
         distances, neighbours = nearest(to_pixels(images), real.train_pixels)
+        done(2)
         heading = "generated" if len(generators) == 1 else f"generator {number}"
         columns[heading] = score(images, real.labels, features, seen, distances, real)
+        done(8)
         if number == 1:
             save_figure(plots / "confusion_matrix.png", draw_confusion(real.labels, seen))
             save_figure(plots / "nearest_neighbours.png", draw_neighbours(images, real.labels, neighbours, real))
             save_figure(plots / "interpolation.png", draw_interpolation(generator, settings.seed))
     if len(columns) > 1:
         columns["median"] = median(list(columns.values()))
-    columns["real"] = score(real.images, real.labels, *classify(classifier, real.images), real.distances, real)
+    columns["real"] = real_figures
     write_json(outputs / "metrics.json", {
         "generators": list(generators), "data": settings.data or "bundled MNIST", "seed": settings.seed,
         "samples": settings.samples, "samples_per_digit": settings.samples // DIGITS,

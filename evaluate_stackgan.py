@@ -77,10 +77,11 @@ class Findings:
     classes: np.ndarray = None  # (n, 3), digits, inks and backgrounds that it sees there
 
 
-def classify_pictures(drawn, scenes, classifiers):
+def classify_pictures(drawn, scenes, classifiers, done):
     """Return the Findings of Stage I and of Stage II, a list.
 
-    `drawn` yields both stages' pictures (n, 28, 28, 3) in [-1, 1] for each of `scenes` in their order.
+    `drawn` yields both stages' pictures (n, 28, 28, 3) in [-1, 1] for each of `scenes` in their order, after each of
+    which `done(1)` is called.
     """
     stages = [Findings(), Findings()]
     for name, both in zip(scenes, drawn, strict=True):
@@ -90,17 +91,18 @@ def classify_pictures(drawn, scenes, classifiers):
                 findings.checkerboard = float(checkerboard_energy(gray).mean())
             if name == "unsaid":
                 findings.features, findings.classes = classify(classifiers.painted, pictures)
+        done(1)
     return stages
 
 
-def classify_real(scenes, images, digits, classifiers, seed):
+def classify_real(scenes, images, digits, classifiers, seed, done):
     """Return the Findings in real pictures, halved and whole, and the features (n, 128) of the whole ones of `scenes`.
 
     The features in the Findings are those of training images uint8 (n, 28, 28) with labels `digits` (n,), painted in
-    other colours: a second sample of real pictures, to be compared with the first.
+    other colours: a second sample of real pictures, to be compared with the first. `done` as for `classify_pictures`.
     """
     stages = classify_pictures((paint_for_stages(scene.images, scene.real) for scene in scenes.values()), scenes,
-                               classifiers)
+                               classifiers, done)
     test_features = stages[1].features
     described = describe_images(images, digits, classifiers.cuts, np.random.default_rng((seed, 4)))
     for findings, pictures in zip(stages, paint_for_stages(images, described), strict=True):
@@ -241,16 +243,17 @@ def evaluate(settings):
     outputs, plots = open_folder(settings.runs[0]), open_folder(settings.plots_dir)
     classifiers = load_classifiers(outputs, x_train, y_train)
     scenes = prepare_scenes(x_test[test_indices], y_test[test_indices], classifiers.cuts, settings.seed)
-    print("Scoring real pictures", flush=True)
+    done = cli.announce("Scoring real pictures", len(scenes) + 1)
     halved_and_whole, test_features = classify_real(scenes, x_train[train_indices], y_train[train_indices], classifiers,
-                                                    settings.seed)
+                                                    settings.seed, done)
+    done(1)
     real = {heading: score(findings, scenes, test_features)
             for heading, findings in zip(("real halved", "real"), halved_and_whole, strict=True)}
     stages = {"Stage I": [], "Stage II": []}
     for folder, networks in runs.items():
-        print(f"Scoring {folder}", flush=True)
+        done = cli.announce(f"Scoring {folder}", len(scenes))
         drawn = (draw_scene(networks, scene, settings.seed) for scene in scenes.values())
-        for stage, findings in zip(stages.values(), classify_pictures(drawn, scenes, classifiers), strict=True):
+        for stage, findings in zip(stages.values(), classify_pictures(drawn, scenes, classifiers, done), strict=True):
             stage.append(score(findings, scenes, test_features))
     columns = join_columns(stages, real)
     right = (halved_and_whole[1].classes == scenes["unsaid"].real[:, :3]).mean(axis=0).tolist()

@@ -963,7 +963,8 @@ def draw_file(settings):
     open_folder(path.parent)  # before the drawing, which takes its time
     rough, fine = draw_pictures(networks, lines, settings.samples, settings.seed)
     atomic_write(path, lambda partial: np.savez(partial, stage1=rough, stage2=fine, sentences=np.array(lines)))
-    print(f"{path}: {len(lines)} sentences, {settings.samples} of each: stage1 {rough.shape}, stage2 {fine.shape}")
+    print(f"{path}: {len(lines)} sentence{'s' * (len(lines) > 1)}, {settings.samples} of each: "
+          f"stage1 {rough.shape}, stage2 {fine.shape}")
 
 
 def add_training_options(parser):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import keras
 import tensorflow as tf
 
 from mnist_gan.data.mnist import DIGITS
@@ -161,6 +162,15 @@ def run(script, work, advice=lambda: "", not_finite="") -> int:
 def command_of(words) -> str:
     """Return the command that runs a script with this interpreter, for the shell; `words` start with its path."""
     return (subprocess.list2cmdline if os.name == "nt" else shlex.join)([sys.executable, *words])
+
+
+def announce(title, parts) -> Callable:
+    """Print `title` and return a function to be called with how many of `parts` have been done.
+
+    On a terminal they become a bar that says the time left.
+    """
+    print(title, flush=True)
+    return keras.utils.Progbar(parts, unit_name="part").add if sys.stdout.isatty() else lambda done: None
 
 
 def offer(option, path) -> str:

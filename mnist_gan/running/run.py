@@ -79,6 +79,7 @@ class Run:
         self.epoch, self.seconds, self.history = 0, 0.0, np.empty((0, len(columns)), np.float32)
         self.saved_values = None  # what --resume gives to the variables
         self.started, self.losses, self.title, self.bar = time.perf_counter(), [], "", None
+        self.took = 0.0  # seconds, the last epoch
         self.require_in_place = None  # what `locked_folders` yields
 
     def restore(self, variables) -> bool:
@@ -102,7 +103,7 @@ class Run:
         """Yield the `shuffled_batches` of the present epoch; on a terminal, show its `title` and a progress bar."""
         self.title = title
         if sys.stdout.isatty():
-            print(title)
+            print(f"{title}, " + (f"{self.time_left()} left" if self.took else "first compiling for some seconds"))
             self.bar = keras.utils.Progbar(batches_per_epoch(self.settings))
         yield from shuffled_batches(self.settings, self.epoch)
 
@@ -127,11 +128,14 @@ class Run:
         values = finite_values(variables, self.epoch + 1)
         self.epoch, self.history = self.epoch + 1, np.concatenate([self.history, np.stack(self.losses)])
         self.save(values, figure)
+        self.took = time.perf_counter() - self.started
         if not sys.stdout.isatty():
-            took = time.perf_counter() - self.started
             losses = "".join(f"{name} {value:.4f}, " for name, value in self.progress(np.mean(self.losses, axis=0)))
-            print(f"{self.title}: {losses}{took:.1f} s, "
-                  f"{readable_time(took * (self.settings.epochs - self.epoch))} left", flush=True)
+            print(f"{self.title}: {losses}{self.took:.1f} s, {self.time_left()} left", flush=True)
+
+    def time_left(self) -> str:
+        """Return how long the other epochs will take if each takes as long as the last."""
+        return readable_time(self.took * (self.settings.epochs - self.epoch))
 
     def save(self, values, figure) -> None:
         """Save the grid `figure`, the history and a checkpoint of `values`, arrays, after `epoch` finished epochs."""

@@ -24,7 +24,7 @@ def print_settings(record) -> None:
     """Print what `record_settings` returned, one line each."""
     print("Settings:")
     width = max(map(len, record)) + 1
-    for name, value in record.items():
+    for name, value in {**record, "data": record["data"] or "bundled MNIST"}.items():
         print(f"  {name.replace('_', ' '):<{width}}{value}")
 
 
