@@ -26,7 +26,8 @@ STEPS, QUICK_STEPS = 600, 20
 # A higher rate of the generator than the default's, a narrower first layer and Keras's start, for digits within so few
 # batches; less mode seeking and no stretched grays, as when these were chosen.
 HURRIED = ("--generator-learning-rate", "2e-3", "--discriminator-learning-rate", "1e-3", "--discriminator-units", "256",
-           "--discriminator-embedding-mean", "0", "--mode-seeking-weight", "0.24", "--gray-stretch", "0")
+           "--discriminator-embedding-mean", "0", "--mode-seeking-weight", "0.24", "--gray-stretch", "0",
+           "--dark-start", "0")
 # The default, and the default without label smoothing, wrong labels and mode seeking, to which remedies are added.
 VANILLA = ("--label-smoothing", "0", "--dropout", "0", "--wrong-label-weight", "0", "--mode-seeking-weight", "0")
 RECIPES = {"default": (), "vanilla": VANILLA}

@@ -13,6 +13,7 @@ BAD_VALUES = [
     ("--latent-dim", "0"), ("--latent-dim", "wide"),
     *((option, value) for option in ("--generator-learning-rate", "--discriminator-learning-rate")
       for value in ("0", "-0.1", "inf", "nan", "fast")),
+    ("--dark-start", "10"), ("--first-generator-learning-rate", "0"),
     ("--dropout", "1"), ("--dropout", "-0.1"), ("--dropout", "nan"), ("--dropout", "some"),
     ("--label-smoothing", "0.5"), ("--label-smoothing", "-0.1"), ("--label-smoothing", "nan"),
     ("--discriminator-units", "0"), ("--discriminator-units", "wide"),
