@@ -791,10 +791,11 @@ def embed(networks, sentences):
                            for start in range(0, len(sentences), 1000)])
 
 
-def draw_embedded(networks, sentences, noise, epsilons):
+def draw_embedded(networks, sentences, noise, epsilons, done=lambda count: None):
     """Draw one picture for each of `sentences`, embeddings (n, 64).
 
-    `noise` (n, latent_dim) and `epsilons` (2, n, 64), one for each stage, are what is random about it.
+    `noise` (n, latent_dim) and `epsilons` (2, n, 64), one for each stage, are what is random about it. `done(count)` is
+    called whenever so many have been drawn.
     Returns arrays of Stage I (n, 14, 14, 3) and of Stage II (n, 28, 28, 3) in [-1, 1].
     """
     rough, fine = [], []
@@ -804,13 +805,14 @@ def draw_embedded(networks, sentences, noise, epsilons):
                                       tf.constant(sentences[part])], training=False)[0])
         fine.append(networks.stage2([rough[-1], tf.constant(epsilons[1, part]),
                                      tf.constant(sentences[part])], training=False)[0])
+        done(len(fine[-1]))
     return np.concatenate(rough), np.concatenate(fine)
 
 
-def draw_pictures(networks, sentences, samples, seed):
+def draw_pictures(networks, sentences, samples, seed, done=lambda count: None):
     """Draw `samples` pictures of each of `sentences`, strings with known words, from noise that `seed` determines.
 
-    `networks` has `text_encoder`, `stage1` and `stage2`.
+    `networks` has `text_encoder`, `stage1` and `stage2`; `done` is as for `draw_embedded`.
     Returns float32 arrays (sentences, samples, 14, 14, 3) and (sentences, samples, 28, 28, 3) in [-1, 1].
     """
     random, count = np.random.default_rng(seed), len(sentences) * samples
@@ -818,7 +820,7 @@ def draw_pictures(networks, sentences, samples, seed):
     epsilons = random.standard_normal((2, count, CONDITION_DIM), np.float32)
     embeddings = embed(networks, sentences).repeat(samples, axis=0)
     return tuple(pictures.reshape(len(sentences), samples, *pictures.shape[1:])
-                 for pictures in draw_embedded(networks, embeddings, noise, epsilons))
+                 for pictures in draw_embedded(networks, embeddings, noise, epsilons, done))
 
 
 def draw_shown(gan, stage, title):
@@ -944,24 +946,32 @@ def draw_file(settings):
 
     Raises InputError if the file, a sentence or a network cannot be used, OSError if the arrays cannot be written.
     """
+    option = f"--sentences {settings.sentences}"
     try:
-        lines = Path(settings.sentences).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--sentences {settings.sentences} cannot be read as UTF-8 text "
-                         f"({getattr(error, 'strerror', None) or type(error).__name__}): check the path") from error
+        lines = Path(settings.sentences).read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except OSError as error:
+        raise InputError(f"{option} cannot be read ({error.strerror}): check the path") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{option} is not UTF-8 text: save it as UTF-8") from error
     if not lines:
-        raise InputError(f"--sentences {settings.sentences} is empty: write one sentence a line")
+        raise InputError(f"{option} is empty: write one sentence a line")
     for number, line in enumerate(lines, 1):
         try:
             grammar.read(line)
         except InputError as error:
-            raise InputError(f"--sentences {settings.sentences}, line {number}: {error}") from error
+            raise InputError(f"{option}, line {number}: {error}") from error
     path = Path(settings.arrays)
     if path.suffix != ".npz" or os.path.isdir(path):
         raise InputError(f"--arrays {path}: give a file that ends with .npz")
+    count = len(lines) * settings.samples
+    needed = 2 * count * 4 * 3 * (SIDE**2 + SIDE**2 // 4)  # float32 colours of both stages, while blocks are joined
+    if needed > cli.total_memory():
+        raise InputError(f"{option}: {count:,} pictures need {needed / 2**30:.0f} GiB of memory; "
+                         "give fewer --samples, or the file in parts")
     networks = load_networks(settings.output_dir)
     open_folder(path.parent)  # before the drawing, which takes its time
-    rough, fine = draw_pictures(networks, lines, settings.samples, settings.seed)
+    done = cli.announce(f"Drawing {count:,} pictures", count)
+    rough, fine = draw_pictures(networks, lines, settings.samples, settings.seed, done)
     atomic_write(path, lambda partial: np.savez(partial, stage1=rough, stage2=fine, sentences=np.array(lines)))
     print(f"{path}: {len(lines)} sentence{'s' * (len(lines) > 1)}, {settings.samples} of each: "
           f"stage1 {rough.shape}, stage2 {fine.shape}")

@@ -44,6 +44,9 @@ def test_the_plainest_sentences_of_both_languages_are_twins(description):
     ("یک قرمز", "a red one"),
     ("يك هفت مشكي روي زمينه‌ي آبي", "یک هفت مشکی روی زمینه آبی"), ("یک ٤ قرمز", "a red four"),
     ("صفر آبی مایل به چپ", "a blue zero leaning left"),
+    ("یک هفت ابى", "یک هفت آبی"), ("نة قـرمز", "نه قرمز"), ("لطفاً یک هفت قرمز بکش", "یک هفت قرمز"),
+    ("a seven in red ink, please", "a red seven"), ("show me a handwritten red colour seven", "a red seven"),
+    ("the color red \N{RED APPLE} 7\N{VARIATION SELECTOR-16}", "red seven"), ("a ७ in red", "a red seven"),
 ])
 def test_spelling_and_language_do_not_matter(spelling, same):
     assert read(spelling) == read(same)
@@ -64,6 +67,11 @@ def test_the_order_of_words_matters():
     ("a purple cow", "words are seven, red"), ("a " * 30 + "seven", "31 words"),
     ("a red seven \udcff", "not UTF-8"), ("a two with background red", "'red background'"),
     ("a two, background: white", "'white background'"),
+    ("a grey seven", "the colours are black, white"), ("a tilted seven", "leaning left, upright or leaning right"),
+    ("leaning seven", "'leaning' leaves open"), ("چهار کج", "'کج' leaves open"), ("seven red on", "'on' leaves open"),
+    ("seven background", "'background' leaves open"), ("شش به رنگ", "'رنگ' leaves open"),
+    ("a seven with strokes", "thin, medium or thick"), ("a seven in", "'in' leaves open"),
+    ("seven " * 200_000, "letters are too many"),
 ])
 def test_what_makes_no_sense_is_refused_in_one_line(sentence, words):
     with pytest.raises(InputError) as refusal:

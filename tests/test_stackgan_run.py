@@ -94,7 +94,8 @@ def test_a_run_killed_in_both_stages_ends_with_the_same_bytes(run_command, stack
 
 
 def test_sentences_are_drawn_in_both_stages_and_twice_the_same(run_command, copy_of_run):
-    arguments = ["--generate", "a thick red seven leaning right on a yellow background", "یک یک قرمز", "--samples", "3"]
+    arguments = ["--generate", "a thick red \N{RED APPLE} seven leaning right on a yellow background", "یک یک قرمز",
+                 "--samples", "3"]
     pictures = []
     for seed in ("0", "0", "1"):
         status, stdout, stderr = run_command([*arguments, "--seed", seed], copy_of_run, STACKGAN)
@@ -105,7 +106,7 @@ def test_sentences_are_drawn_in_both_stages_and_twice_the_same(run_command, copy
 
 def test_a_file_of_sentences_becomes_arrays(run_command, copy_of_run):
     lines = ["a red seven", "یک یک قرمز", "the digit 3"]
-    (copy_of_run / "lines.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (copy_of_run / "lines.txt").write_text("\n".join(lines) + "\n\n \n", encoding="utf-8")
     status, _, stderr = run_command(["--sentences", "lines.txt", "--samples", "2", "--arrays", "out.npz"],
                                       copy_of_run, STACKGAN)
     assert (status, stderr) == (0, "")
@@ -117,6 +118,14 @@ def test_a_file_of_sentences_becomes_arrays(run_command, copy_of_run):
             assert arrays[name].dtype == np.float32 and arrays[name].shape == (3, 2, side, side, 3)
             assert np.abs(arrays[name]).max() <= 1
             np.testing.assert_allclose(arrays[name], pictures, atol=1e-5)
+
+
+def test_more_pictures_than_there_is_memory_for_are_refused_before_the_work(run_command, tmp_path, monkeypatch):
+    (tmp_path / "lines.txt").write_text("a red seven\n" * 1000)
+    monkeypatch.setattr(stackgan_mnist.cli, "total_memory", lambda: 2**30)
+    before = contents(tmp_path)
+    arguments = ["--sentences", "lines.txt", "--samples", "100", "--arrays", "out.npz"]
+    assert_refused(run_command(arguments, tmp_path, STACKGAN), tmp_path, before, "2 GiB of memory", script=STACKGAN)
 
 
 def test_a_walk_goes_from_one_sentence_to_the_other(run_command, copy_of_run):

@@ -66,14 +66,23 @@ PHRASINGS = {
 PHRASINGS_PER_DESCRIPTION = 6  # in the table of all sentences; a third of them Persian
 
 
+# Letters that look or sound like another one and are no variants of it for Unicode, and marks without a meaning here.
+FOLDED = str.maketrans({"ي": "ی", "ى": "ی", "ك": "ک", "ة": "ه", "ہ": "ه", "ھ": "ه", "ە": "ه", "ـ": "", "\u200c": " "})
+# Words that say nothing; among them the Persian suffix that ties "background" to its colour.
+SILENT = set("""ی ای لطفا بکش نشان بده دست نویس تصویر عکس please show me paint write picture image of handwritten
+painted written drawn coloured colored colour color ink""".split())
+
+
 def normalize(sentence) -> list:
-    """Return the words of a sentence as a list: lower case, no punctuation, one form of every letter and numeral."""
-    text = unicodedata.normalize("NFKC", sentence).casefold().translate({0x64A: "ی", 0x643: "ک", 0x200C: " "})
+    """Return the words of a sentence as a list: lower case, no punctuation, one form of every letter and numeral.
+
+    Words that say nothing are left out.
+    """
+    text = unicodedata.normalize("NFKD", sentence).casefold().translate(FOLDED)
     if not text.isascii():
         text = "".join(str(unicodedata.digit(letter)) if letter.isdigit() else letter
                        for letter in text if not unicodedata.combining(letter))
-    # "an" is "a", and the Persian suffix that ties "background" to its colour says nothing.
-    return ["a" if word == "an" else word for word in re.findall(r"\w+", text) if word not in ("ی", "ای")]
+    return ["a" if word == "an" else word for word in re.findall(r"\w+", text) if word not in SILENT]
 
 
 def _words_of_the_grammar():
@@ -91,6 +100,16 @@ MEANINGS = {kind: {normalize(word)[-1]: value for language in WORDS.values()
             for kind in ("digit", "colour", "thickness", "slant")}
 MEANINGS["digit"].update({str(digit): digit for digit in range(10)})
 BEFORE_A_BACKGROUND = ("on", "over", "against", "روی", "بر", "زمینه")
+# Words that announce an attribute, which has to follow, and how to ask for it.
+ANNOUNCED = {
+    "background": ((*BEFORE_A_BACKGROUND, "background"), "the background", f"one of {', '.join(COLOURS)}"),
+    "ink": (("in", "رنگ"), "the ink", f"one of {', '.join(COLOURS)}"),
+    "thickness": (("strokes",), "the strokes", "thin, medium or thick"),
+    "slant": (("leaning", "tilted", "slanted", "left", "right", "مایل", "کج", "چپ", "راست"), "the slant",
+              "leaning left, upright or leaning right"),
+}
+OTHER_COLOURS = {"gray", "grey", "pink", "brown", "violet", "cyan", "magenta", "turquoise", "gold", "silver", "beige",
+                 "خاکستری", "صورتی", "قهوه", "طلایی", "نقره"}
 
 
 def read(sentence) -> tuple:
@@ -99,12 +118,16 @@ def read(sentence) -> tuple:
     Raises InputError if the sentence is no text, empty or too long, has unknown words, names no digit, or contradicts
     itself.
     """
+    if len(sentence) > 1000:
+        raise InputError(f"'{sentence[:60]}…': {len(sentence):,} letters are too many, use at most {LONGEST} words")
     if any("\ud800" <= letter <= "\udfff" for letter in sentence):  # what Python makes of undecodable bytes
         raise InputError(f"{sentence!a} is not UTF-8 text: type it anew")
     words = normalize(sentence)
     if not words:
         raise InputError("a sentence is empty: say at least a digit, such as 'a red seven on white'")
     unknown = next((word for word in words if word not in VOCABULARY), None)
+    if unknown in OTHER_COLOURS:
+        raise InputError(f"'{sentence}': there is no {unknown}; the colours are {', '.join(COLOURS)}")
     if unknown:
         near = difflib.get_close_matches(unknown, VOCABULARY, 3, 0.5)
         raise InputError(f"'{sentence}': the word '{unknown}' is not known; known words "
@@ -124,6 +147,10 @@ def read(sentence) -> tuple:
         for kind in ("digit", "thickness", "slant"):
             if word in MEANINGS[kind]:
                 said[kind].append(word)
+    for attribute, (announcing, name, choices) in ANNOUNCED.items():
+        word = next((word for word in words if word in announcing), None)
+        if word and not said[attribute]:
+            raise InputError(f"'{sentence}': '{word}' leaves open what {name} should be; say {choices}")
     # The Persian "one" is also its article, which it is in front of another digit.
     if len(said["digit"]) > 1 and said["digit"][0] == "یک":
         del said["digit"][0]

@@ -1,5 +1,6 @@
 """Images as pictures: grids, one per epoch, and the GIF of them."""
 
+import warnings
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -10,8 +11,10 @@ from mnist_gan.files import atomic_write
 
 
 def save_figure(path, figure) -> None:
-    """Write a matplotlib figure as a whole PNG."""
-    atomic_write(path, figure.savefig)
+    """Write a matplotlib figure as a whole PNG, with a box for each letter that no font has."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        atomic_write(path, figure.savefig)
 
 
 def tile_images(images, columns) -> np.ndarray:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import io
+import math
 import os
 import shlex
 import signal
@@ -162,6 +163,14 @@ def run(script, work, advice=lambda: "", not_finite="") -> int:
 def command_of(words) -> str:
     """Return the command that runs a script with this interpreter, for the shell; `words` start with its path."""
     return (subprocess.list2cmdline if os.name == "nt" else shlex.join)([sys.executable, *words])
+
+
+def total_memory() -> float:
+    """Return how many bytes of memory this machine has, infinity where the system does not tell, as on Windows."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 def announce(title, parts) -> Callable:
