@@ -19,8 +19,9 @@ from mnist_gan.data.sentences import ATTRIBUTES
 from mnist_gan.drawing.pictures import save_figure
 from mnist_gan.errors import InputError
 from mnist_gan.files import open_folder, write_json
-from mnist_gan.metrics.attributes import (ALL_FIVE, attribute_accuracy, checkerboard_energy, conditional_diversity,
-                                          describe_images, find_attributes, paint_for_stages, prepare_scenes)
+from mnist_gan.metrics.attributes import (ALL_FIVE, INDEPENDENT, attribute_accuracy, checkerboard_energy,
+                                          conditional_diversity, describe_images, empty_share, find_attributes,
+                                          independent_cuts, independent_shapes, paint_for_stages, prepare_scenes)
 from mnist_gan.metrics.classifiers import classify, find_classifier, load_classifier
 from mnist_gan.metrics.distances import NEIGHBOURS, frechet_distance, precision_recall
 from mnist_gan.metrics.tables import median, print_table
@@ -61,17 +62,27 @@ class Classifiers(NamedTuple):
     """The classifiers of gray and of painted digits, and the `cuts` between the classes of thickness and slant."""
     gray: keras.Model
     painted: keras.Model
+    independent: keras.Model
     cuts: tuple
+    independent_cuts: np.ndarray
 
     def find_attributes(self, pictures):
         """Return (descriptions (n, 5), gray (n, 28, 28) in [0, 1]) of what pictures (n, 28, 28, 3) in [-1, 1] show."""
         return find_attributes(pictures, self.cuts, lambda images: classify(self.gray, images)[1])
+
+    def find_independently(self, gray):
+        """Return what the independent measures find in `gray` (n, 28, 28) in [0, 1]: (n, 3) as in INDEPENDENT."""
+        digits = self.independent.predict(gray[..., np.newaxis] * 2 - 1, batch_size=500, verbose=0).argmax(1)
+        shapes = map(np.digitize, independent_shapes(gray), self.independent_cuts)
+        return np.stack([digits, *shapes], axis=1)
 
 
 @dataclasses.dataclass
 class Findings:
     """What the pictures of one stage show."""
     attributes: dict = dataclasses.field(default_factory=dict)  # from the name of a scene to descriptions (n, 5)
+    independent: np.ndarray = None  # (n, 3), what the independent measures find where sentences say everything
+    empty: float = 0.0  # share of pictures that show nothing, where sentences leave something out
     checkerboard: float = 0.0  # mean checkerboard energy where sentences say everything
     features: np.ndarray = None  # (n, 128), what the painted classifier sees where they leave something out
     classes: np.ndarray = None  # (n, 3), digits, inks and backgrounds that it sees there
@@ -89,7 +100,9 @@ def classify_pictures(drawn, scenes, classifiers, done):
             findings.attributes[name], gray = classifiers.find_attributes(pictures)
             if name == "seen":
                 findings.checkerboard = float(checkerboard_energy(gray).mean())
+                findings.independent = classifiers.find_independently(gray)
             if name == "unsaid":
+                findings.empty = empty_share(pictures)
                 findings.features, findings.classes = classify(classifiers.painted, pictures)
         done(1)
     return stages
@@ -129,8 +142,11 @@ def score(findings, scenes, test_features):
     for name in ("unsaid", "digit_alone"):
         diversity = conditional_diversity(findings.attributes[name], scenes[name].asked, scenes[name].real)
         figures |= {f"{name}_{attribute}": ratio for attribute, ratio in diversity.items()}
+    asked = scenes["seen"].asked[:, [ATTRIBUTES.index(attribute) for attribute in INDEPENDENT]]
+    figures |= {f"independent_{attribute}": float(right) for attribute, right in zip(
+        INDEPENDENT, (findings.independent == asked).mean(0), strict=True)}
     return {**figures, "fid": float(frechet_distance(findings.features, test_features)), "precision": float(precision),
-            "recall": float(recall), "checkerboard_energy": findings.checkerboard}
+            "recall": float(recall), "empty": findings.empty, "checkerboard_energy": findings.checkerboard}
 
 
 # -------------------------------------------------------------------------------------------- pictures
@@ -177,8 +193,10 @@ def draw_sentences(networks, scene, seed, count=8, samples=8):
 TABLE = (
     *((f"{title}: {part.replace('_', ' ')} right (%)", f"{name}_{part}", 100, 2)
       for title, name in (("all said", "seen"), ("never seen", "never_seen")) for part in (*ATTRIBUTES, ALL_FIVE)),
+    *((f"all said, measured independently: {part} right (%)", f"independent_{part}", 100, 2) for part in INDEPENDENT),
     *((f"{title}: {part} varies, real = 1", f"{name}_{part}", 1, 3)
       for title, name in (("unsaid", "unsaid"), ("digit alone", "digit_alone")) for part in ATTRIBUTES[1:]),
+    ("unsaid: empty pictures (%)", "empty", 100, 2),
     ("FID", "fid", 1, 2), ("  in multiples of real pictures'", "fid_over_floor", 1, 2),
     ("precision", "precision", 1, 3), ("recall", "recall", 1, 3),
     ("checkerboard energy (%)", "checkerboard_energy", 100, 3))
@@ -192,6 +210,8 @@ def print_figures(metrics, columns):
 they never have in training, {metrics["never_seen_samples"]:,}.
 "real" are painted test images, for FID, precision and recall painted training images: the level of perfect generators.
 "real halved" has Stage I's 14 x 14 pixels, enlarged as Stage I's are.
+"measured independently" are the digit by another classifier, thickness along the middle of strokes and slant of the
+principal axis, none of which training sees.
 The classifier of digits is right on {metrics["classifier_test_accuracy"]:.2%} of the real pictures. The one in whose
 features pictures are compared is right on {percentages} of their digits / inks / backgrounds.
 """)
@@ -207,9 +227,10 @@ def load_classifiers(folder, x_train, y_train):
     Raises InputError for a damaged file, and OSError if a classifier cannot be written.
     """
     purposes = {"classifier": "that says which digit a picture shows",
-                "painted_classifier": "in whose features painted pictures are compared"}
+                "painted_classifier": "in whose features painted pictures are compared",
+                "independent_classifier": "that says it independently of what training minimizes"}
     return Classifiers(*(load_classifier(folder, kind, purpose, x_train, y_train)
-                         for kind, purpose in purposes.items()), shape_cuts(x_train))
+                         for kind, purpose in purposes.items()), shape_cuts(x_train), independent_cuts(x_train))
 
 
 def join_columns(stages, real):
@@ -274,7 +295,7 @@ Scored in {cli.readable_time(time.perf_counter() - started)}. Written:
   {outputs / "metrics.json"}: every figure with the settings
   {plots / "attribute_accuracy.png"}: how many pictures show each part of their sentence
   {plots / "sentences.png"}: sentences about test images, real pictures and both stages'
-  {outputs / "classifier.keras"}, {outputs / "painted_classifier.keras"}: the classifiers, for the next time""")
+  {outputs / "classifier.keras"}, painted_classifier.keras, independent_classifier.keras: for the next time""")
 
 
 def parse_arguments(argv=None):

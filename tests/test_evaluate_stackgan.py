@@ -13,9 +13,10 @@ from helpers import ROOT, assert_refused, bundled_arrays, contents
 from mnist_gan.data.painting import NEVER_SEEN, paint, shape_cuts
 from mnist_gan.data.sentences import ATTRIBUTES, COLOURS, UNSAID, read
 from mnist_gan.errors import InputError
-from mnist_gan.metrics.attributes import (attribute_accuracy, checkerboard_energy, conditional_diversity,
-                                          describe_images, digits_alone, entropy_within_digits, find_attributes,
-                                          recolour_never_seen, unsay, write_sentences)
+from mnist_gan.metrics.attributes import (attribute_accuracy, axis_slants, checkerboard_energy, conditional_diversity,
+                                          describe_images, digits_alone, distances_to_background, empty_share,
+                                          entropy_within_digits, find_attributes, recolour_never_seen, ridge_widths,
+                                          unsay, write_sentences)
 from mnist_gan.networks import save_network
 
 
@@ -113,6 +114,36 @@ def test_every_sentence_says_what_is_asked_and_a_third_is_persian(painted):
     assert sentences == write_sentences(asked, np.random.default_rng(5))
 
 
+def test_the_distance_transform_is_that_of_brute_force():
+    inked = np.random.default_rng(0).random((3, 9, 7)) < 0.8
+    pixels = np.stack(np.mgrid[:9, :7], -1).reshape(-1, 2)
+    for plane, distances in zip(inked, distances_to_background(inked), strict=True):
+        outside = pixels[~plane.ravel()]
+        expected = np.sqrt(np.square(pixels[:, np.newaxis] - outside).sum(-1)).min(1)
+        np.testing.assert_allclose(distances.ravel(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 5])
+def test_the_ridge_of_a_bar_tells_its_width(width):
+    gray = np.zeros((1, 28, 28), np.float32)
+    gray[0, 4:24, 10:10 + width] = 1
+    assert ridge_widths(gray) == pytest.approx([width], abs=0.15)
+
+
+def test_the_principal_axis_of_a_line_tells_its_angle():
+    gray = np.zeros((2, 28, 28), np.float32)
+    gray[0, np.arange(6, 22), 20 - np.arange(16) // 2] = 1  # a pixel to the right for two up
+    gray[1] = gray[0, :, ::-1]
+    assert axis_slants(gray) == pytest.approx(np.degrees(np.arctan([0.5, -0.5])), abs=0.5)
+
+
+def test_a_picture_is_empty_where_ink_and_background_are_alike(painted):
+    images, _, _, described = painted
+    pictures = paint(images[:4], described[:4, 1], described[:4, 2]).numpy()
+    pictures[1] = 0.3 + 0.05 * pictures[1]
+    assert empty_share(pictures) == 0.25
+
+
 def test_checkerboard_energy_of_patterns():
     y, x = np.mgrid[:28, :28]
     smooth = np.exp(-((x - 13.5) ** 2 + (y - 13.5) ** 2) / 50)
@@ -184,6 +215,9 @@ def test_evaluation_leaves_figures_and_pictures(scored):
     assert metrics["Stage I"]["checkerboard_energy"] == pytest.approx(0, abs=1e-9)
     assert 0 < 2 * real["checkerboard_energy"] < metrics["Stage II"]["checkerboard_energy"]
     assert metrics["painted_classifier_test_accuracy"]["background"] > 0.8
+    for name in ("digit", "thickness", "slant"):  # other measures agree with the sentences about real pictures
+        assert real[f"independent_{name}"] > 0.8 > stages[1][f"independent_{name}"]
+    assert real["empty"] == 0
     for name in ("attribute_accuracy", "sentences"):
         picture = iio.imread(folder / "plots" / "stackgan" / f"{name}.png")
         assert min(picture.shape[:2]) > 300 and picture[..., :3].std() > 10
@@ -200,7 +234,7 @@ def test_a_second_evaluation_reuses_the_classifiers_and_repeats_every_figure(run
     before = contents(folder)
     status, stdout, stderr = run_command(SMALL, folder, SCRIPT)
     assert (status, stderr) == (0, "")
-    assert first.count("Training the classifier") == 2 and "Training the classifier" not in stdout
+    assert first.count("Training the classifier") == 3 and "Training the classifier" not in stdout
     assert contents(folder) == before
 
 
@@ -224,11 +258,11 @@ def test_several_runs_are_scored_with_their_median(run_command, scored, tmp_path
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (["--runs", "new"], "there is no network new/text_encoder.keras"),
-    (["--runs", "incomplete"], "there is no network incomplete/stage1_generator.keras"),
+    (["--runs", "new"], "new/text_encoder.keras"),
+    (["--runs", "incomplete"], "incomplete/stage1_generator.keras"),
     (["--runs", "halved"], "halved/stage2_generator.keras is damaged"),
     (["--runs", "damaged", "--data", "small.npz", "--samples", "200"], "delete it"),
-    (["--runs", "outputs/stackgan", "new"], "there is no network new/text_encoder.keras"),
+    (["--runs", "outputs/stackgan", "new"], "new/text_encoder.keras"),
     (["--runs", ""], "--runs"),
     (["--validation", "100"], "--validation"),
     (["--data", "missing.npz"], "missing.npz"),

@@ -6,11 +6,14 @@ Descriptions are int32 (n, 5), as in `mnist_gan/data/sentences.py`; all that the
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from mnist_gan.data.mnist import DIGITS, blocks
-from mnist_gan.data.painting import NEVER_SEEN, draw_colours, enlarge, halve, paint, read_pictures, shape_classes
+from mnist_gan.data.painting import (NEVER_SEEN, PERCENTILES, draw_colours, enlarge, halve, paint, read_pictures,
+                                     shape_classes)
 from mnist_gan.data.sentences import ATTRIBUTES, COLOURS, LANGUAGES, UNSAID, describe
 
+INDEPENDENT = ("digit", "thickness", "slant")  # what is also measured in another way than training has
 ALL_FIVE = "all_five"  # beside ATTRIBUTES, the name of the share of pictures that have every attribute right
 
 
@@ -103,6 +106,64 @@ def find_attributes(pictures, cuts, see_digits) -> tuple:
     inks, backgrounds, gray = (np.concatenate(part) for part in zip(*map(read_pictures, blocks(pictures)), strict=True))
     shapes = np.concatenate([np.stack(shape_classes(block, cuts), axis=1) for block in blocks(gray)])
     return np.column_stack([see_digits(gray[..., np.newaxis] * 2 - 1), inks, backgrounds, shapes]), gray
+
+
+def distances_to_background(inked) -> np.ndarray:
+    """Return for each pixel of `inked`, bool (n, h, w), its Euclidean distance to the nearest pixel without ink.
+
+    The squares are minimized along rows and then along columns (Felzenszwalb & Huttenlocher 2012, Distance Transforms
+    of Sampled Functions, section 2).
+    """
+    def nearest_along(squares):  # the last axis
+        places = np.arange(squares.shape[-1], dtype=np.float32)
+        return (squares[..., np.newaxis, :] + np.square(places[:, np.newaxis] - places)).min(-1)
+    squares = nearest_along(np.where(inked, np.float32(1e6), np.float32(0)))
+    return np.sqrt(nearest_along(squares.swapaxes(1, 2)).swapaxes(1, 2))
+
+
+def ridge_widths(gray) -> np.ndarray:
+    """Return the mean width of strokes along their middle, in pixels (n,), of digits `gray` (n, h, w) in [0, 1].
+
+    The middle is where no neighbour is farther from the background; the width there is twice that distance. It is
+    measured at twice the resolution, and is another measure than `stroke_widths`, which training minimizes.
+    """
+    widths = []
+    for block in blocks(gray, 100):
+        size = 2 * block.shape[1], 2 * block.shape[2]
+        inked = tf.image.resize(block[..., np.newaxis], size, "bicubic").numpy()[..., 0] > 0.5
+        distances = distances_to_background(np.pad(inked, ((0, 0), (1, 1), (1, 1))))
+        highest = tf.nn.max_pool2d(distances[..., np.newaxis], 3, 1, "SAME").numpy()[..., 0]
+        middle = (distances > 0) & (distances >= highest)
+        # Twice the distance, in half pixels.
+        widths.append((distances * middle).sum((1, 2)) / np.maximum(middle.sum((1, 2)), 1))
+    return np.concatenate(widths)
+
+
+def axis_slants(gray) -> np.ndarray:
+    """Return the angles (n,) by which the principal axis of digits `gray` (n, h, w) in [0, 1] leans right, in degrees.
+
+    The axis is the direction in which the ink deviates most; `shears`, which training minimizes, is another measure.
+    """
+    y, x = np.mgrid[:gray.shape[1], :gray.shape[2]].astype(np.float32)
+    mass = np.maximum(gray.sum((1, 2)), 1e-6)
+    y, x = (axis - ((gray * axis).sum((1, 2)) / mass)[:, np.newaxis, np.newaxis] for axis in (y, x))
+    xx, yy, xy = ((gray * product).sum((1, 2)) / mass for product in (x * x, y * y, x * y))
+    return np.degrees(0.5 * np.arctan2(-2 * xy, yy - xx))
+
+
+def independent_shapes(gray) -> np.ndarray:
+    """Return `ridge_widths` and `axis_slants`, (2, n), of digits `gray` (n, 28, 28) in [0, 1]."""
+    return np.stack([ridge_widths(gray), axis_slants(gray)])
+
+
+def independent_cuts(images) -> np.ndarray:
+    """Return the PERCENTILES of the `independent_shapes` of uint8 digits (n, 28, 28), (2, 2), of the first 10,000."""
+    return np.percentile(independent_shapes(images[:10_000] / np.float32(255)), PERCENTILES, axis=1).T
+
+
+def empty_share(pictures) -> float:
+    """Return the share of `pictures` (n, 28, 28, 3) in [-1, 1] that show nothing: no colour varies by a tenth."""
+    return float((np.ptp(pictures, axis=(1, 2)).max(-1) < 0.2).mean())
 
 
 def attribute_accuracy(found, asked) -> dict:

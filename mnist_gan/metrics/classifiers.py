@@ -36,6 +36,20 @@ def build_classifier(name) -> keras.Model:
     ], name=name)
 
 
+def build_independent_classifier(name) -> keras.Model:
+    """Build a network with strides instead of pooling and another start: images (n, 28, 28, 1) to logits (n, 10)."""
+    keras.utils.set_random_seed(1)
+    return keras.Sequential([
+        keras.Input((SIDE, SIDE, 1)),
+        layers.Conv2D(24, 5, strides=2, activation="relu"),
+        layers.Conv2D(48, 5, strides=2, activation="relu"),
+        layers.Flatten(),
+        layers.Dropout(0.4),
+        layers.Dense(200, activation="relu"),
+        layers.Dense(DIGITS),
+    ], name=name)
+
+
 def build_painted_classifier(name) -> keras.Model:
     """Build a network like `build_classifier`'s for pictures (n, 28, 28, 3) in [-1, 1].
 
@@ -64,10 +78,10 @@ def cosine_adam(steps) -> keras.optimizers.Optimizer:
     return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps))
 
 
-def train_classifier(name, x_train, y_train, epochs=6, batch_size=128) -> keras.Model:
-    """Train the classifier on images uint8 (n, 28, 28) and labels (n,), from a fixed seed, and return it."""
+def train_classifier(name, x_train, y_train, build=build_classifier, epochs=6, batch_size=128) -> keras.Model:
+    """Train a classifier of digits on images uint8 (n, 28, 28) and labels (n,), from a fixed seed, and return it."""
     keras.utils.set_random_seed(0)
-    classifier = build_classifier(name)
+    classifier = build(name)
     classifier.compile(cosine_adam(epochs * -(-len(x_train) // batch_size)), cross_entropy(), metrics=["accuracy"])
     classifier.fit(scale_images(x_train).numpy(), y_train, batch_size, epochs,
                    verbose=1 if sys.stdout.isatty() else 2)
@@ -128,13 +142,14 @@ def two_sample_accuracy(images, others, epochs=5, batch_size=128) -> float:
     return network.evaluate(x_asked, answers[:len(x_asked)], batch_size=500, verbose=0)[1]
 
 
-TRAINERS = {"classifier": train_classifier, "painted_classifier": train_painted_classifier}
+TRAINERS = {"classifier": train_classifier, "painted_classifier": train_painted_classifier,
+            "independent_classifier": functools.partial(train_classifier, build=build_independent_classifier)}
 
 
 def find_classifier(folder, kind, x_train, y_train) -> keras.Model | None:
     """Return the classifier of this data from the file `kind`.keras in `folder`, or None.
 
-    `kind` is "classifier" or "painted_classifier".
+    `kind` is one of TRAINERS.
     Raises InputError if the file is damaged or something else.
     """
     path = Path(folder) / f"{kind}.keras"
