@@ -185,7 +185,7 @@ def draw_sentences(networks, scene, seed, count=8, samples=8):
         both = halve(real[number:number + 1]).numpy(), real[number:number + 1]
         shown += [np.concatenate(pair) for pair in zip(both, (rough[number], fine[number]), strict=True)]
     return draw_sheet(sentences, shown, "Sentences about test images:\nthe real picture at the left, samples beside it",
-                      ("Stage I", "Stage II") * count)
+                      ("Stage I", "Stage II") * count, first_apart=True)
 
 
 # ----------------------------------------------------------------------------------------------- table
