@@ -28,7 +28,7 @@ from mnist_gan.drawing.diagrams import draw_graph
 from mnist_gan.drawing.pictures import save_figure, tile_images
 from mnist_gan.errors import InputError
 from mnist_gan.files import atomic_write, open_folder
-from mnist_gan.networks import load_network, save_network
+from mnist_gan.networks import block, load_network, save_network
 from mnist_gan.running import command_line as cli
 from mnist_gan.running import distribution
 from mnist_gan.running.checkpoints import finite_values
@@ -220,17 +220,24 @@ def build_stage1_generator(latent_dim=100, condition_noise=1.0):
     noise = keras.Input((latent_dim,), name="noise")
     epsilon = keras.Input((CONDITION_DIM,), name="epsilon")
     sentence = keras.Input((SENTENCE_DIM,), name="sentence")
-    condition, mean, log_sigma = augment_condition(sentence, epsilon, condition_noise)
-    product = layers.Multiply(name="noise_times_condition")([noise, layers.Dense(latent_dim)(condition)])
-    x = layers.Concatenate()([product, noise, condition])
-    colours = layers.Dense(6)(colour_layers(layers.Concatenate()([noise[:, :8], condition])))
-    colours = ops.tanh(colours) + 0.1 * colours  # the tanh alone saturates
-    x = normalized(layers.Dense(256)(x))
-    x = normalized(layers.Dense(512)(x))
-    x = normalized(layers.Dense(1024)(x))
-    mask = layers.Reshape((SIDE // 2, SIDE // 2, 1))(layers.Dense(SIDE**2 // 4, activation="sigmoid", name="mask")(x))
-    return keras.Model([noise, epsilon, sentence], [mix_colours(mask, colours), mean, log_sigma, mask, colours],
-                       name="stage1_generator")
+
+    def choose_colours(noise, condition):
+        colours = layers.Dense(6)(colour_layers(layers.Concatenate()([noise[:, :8], condition])))
+        return ops.tanh(colours) + 0.1 * colours  # the tanh alone saturates
+
+    def draw_mask(noise, condition):
+        product = layers.Multiply(name="noise_times_condition")([noise, layers.Dense(latent_dim)(condition)])
+        x = layers.Concatenate()([product, noise, condition])
+        for units in (256, 512, 1024):
+            x = normalized(layers.Dense(units)(x))
+        return layers.Reshape((SIDE // 2, SIDE // 2, 1))(layers.Dense(SIDE**2 // 4, activation="sigmoid")(x))
+
+    condition, mean, log_sigma = block(
+        "conditioning_augmentation", partial(augment_condition, condition_noise=condition_noise), sentence, epsilon)
+    mask = block("mask", draw_mask, noise, condition)
+    colours = block("colours", choose_colours, noise, condition)
+    picture = block("mix_colours", mix_colours, mask, colours)
+    return keras.Model([noise, epsilon, sentence], [picture, mean, log_sigma, mask, colours], name="stage1_generator")
 
 
 def upsample(x, channels, upsampling):
@@ -250,8 +257,9 @@ def upsample(x, channels, upsampling):
     return ops.depth_to_space(convolution(x), 2)
 
 
-def residual_block(x, channels):
-    """Return x (n, h, w, channels) plus what two convolutions make of it (He et al. 2016)."""
+def residual_block(x):
+    """Return x (n, h, w, c) plus what two convolutions make of it (He et al. 2016)."""
+    channels = x.shape[-1]
     y = normalized(layers.Conv2D(channels, 3, padding="same")(x))
     y = layers.BatchNormalization(momentum=0.8)(layers.Conv2D(channels, 3, padding="same")(y))
     return layers.LeakyReLU(negative_slope=0.2)(layers.Add()([x, y]))
@@ -268,24 +276,41 @@ def build_stage2_generator(upsampling="pixelshuffle", condition_noise=1.0):
     rough = keras.Input((SIDE // 2, SIDE // 2, 3), name="rough_picture")
     epsilon = keras.Input((CONDITION_DIM,), name="epsilon")
     sentence = keras.Input((SENTENCE_DIM,), name="sentence")
-    condition, mean, log_sigma = augment_condition(sentence, epsilon, condition_noise)
-    x = layers.Conv2D(32, 3, padding="same")(painting.with_contrast(rough))
-    x = early = layers.LeakyReLU(negative_slope=0.2)(x)
-    x = normalized(layers.Conv2D(64, 4, strides=2, padding="same")(x))  # 7 x 7 x 64
-    everywhere = layers.Reshape((7, 7, CONDITION_DIM))(layers.RepeatVector(49)(condition))
-    x = normalized(layers.Conv2D(64, 1)(layers.Concatenate()([x, everywhere])))
-    x = residual_block(x, 64)
-    x = residual_block(x, 64)
-    found = layers.Concatenate()([painting.guess_colours(rough), layers.GlobalAveragePooling2D()(early), condition])
-    shares = ops.softmax(layers.Reshape((2, PAINTS))(layers.Dense(2 * PAINTS)(colour_layers(found))))
-    anything = keras.initializers.RandomUniform(-1, 1)
-    paints = layers.Dense(3, use_bias=False, kernel_initializer=anything, name="paints")  # its kernel: their colours
-    colours = layers.Reshape((6,))(paints(shares))
-    x = normalized(upsample(x, 32, upsampling))  # 14 x 14 x 32
-    x = normalized(upsample(x, 16, upsampling))  # 28 x 28 x 16
-    mask = layers.Conv2D(1, 3, padding="same", activation="sigmoid", name="mask")(x)
-    return keras.Model([rough, epsilon, sentence], [mix_colours(mask, colours), mean, log_sigma, mask, colours],
-                       name="stage2_generator")
+
+    def see(rough):
+        x = layers.Conv2D(32, 3, padding="same")(painting.with_contrast(rough))
+        return layers.LeakyReLU(negative_slope=0.2)(x)
+
+    def down_sample(x):
+        return normalized(layers.Conv2D(64, 4, strides=2, padding="same")(x))
+
+    def join_condition(x, condition):
+        everywhere = layers.Reshape((7, 7, CONDITION_DIM))(layers.RepeatVector(49)(condition))
+        return normalized(layers.Conv2D(64, 1)(layers.Concatenate()([x, everywhere])))
+
+    def choose_colours(rough, seen, condition):
+        found = layers.Concatenate()([painting.guess_colours(rough), layers.GlobalAveragePooling2D()(seen), condition])
+        shares = ops.softmax(layers.Reshape((2, PAINTS))(layers.Dense(2 * PAINTS)(colour_layers(found))))
+        anything = keras.initializers.RandomUniform(-1, 1)
+        paints = layers.Dense(3, use_bias=False, kernel_initializer=anything, name="paints")  # its kernel: the colours
+        return layers.Reshape((6,))(paints(shares))
+
+    def draw_mask(x):
+        return layers.Conv2D(1, 3, padding="same", activation="sigmoid")(x)
+
+    condition, mean, log_sigma = block(
+        "conditioning_augmentation", partial(augment_condition, condition_noise=condition_noise), sentence, epsilon)
+    seen = block("features", see, rough)  # 14 x 14 x 32
+    x = block("down_sampling", down_sample, seen)  # 7 x 7 x 64
+    x = block("spatial_replication", join_condition, x, condition)
+    x = block("residual_block_1", residual_block, x)
+    x = block("residual_block_2", residual_block, x)
+    x = block("up_sampling_1", lambda x: normalized(upsample(x, 32, upsampling)), x)  # 14 x 14 x 32
+    x = block("up_sampling_2", lambda x: normalized(upsample(x, 16, upsampling)), x)  # 28 x 28 x 16
+    mask = block("mask", draw_mask, x)
+    colours = block("colours", choose_colours, rough, seen, condition)
+    picture = block("mix_colours", mix_colours, mask, colours)
+    return keras.Model([rough, epsilon, sentence], [picture, mean, log_sigma, mask, colours], name="stage2_generator")
 
 
 def build_stage1_discriminator():

@@ -3,6 +3,7 @@
 import json
 import re
 import zipfile
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -48,10 +49,25 @@ def load_network(path, accepts, remedy) -> keras.Model:
     raise InputError(f"{path} holds another network; {remedy}")
 
 
+def block(name, function, *inputs):
+    """Return `function(*inputs)` of symbolic tensors as one block of a network, which a diagram shows as such."""
+    fresh = [keras.Input(tensor.shape[1:]) for tensor in inputs]
+    return keras.Model(fresh, function(*fresh), name=name)(list(inputs))
+
+
+def all_layers(network) -> Iterator[keras.Layer]:
+    """Yield the layers of `network` and of its blocks."""
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            yield from all_layers(layer)
+        else:
+            yield layer
+
+
 def multiply_adds(network) -> int:
     """Return the multiplications, each with its addition, of Dense and 2D convolution layers for one image."""
     total = 0
-    for layer in network.layers:
+    for layer in all_layers(network):
         if isinstance(layer, layers.Conv2DTranspose):  # every input pixel meets every weight
             total += int(np.prod(layer.kernel.shape)) * int(np.prod(layer.input.shape[1:-1]))
         elif isinstance(layer, (layers.Dense, layers.Conv2D)):  # every output pixel does

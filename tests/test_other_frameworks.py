@@ -12,6 +12,7 @@ import stackgan_mnist
 import tensorflow as tf
 from helpers import ROOT, bundled_arrays, clean_environment
 from mnist_gan.data.painting import PALETTE
+from mnist_gan.networks import all_layers
 from mnist_gan.running import distribution
 
 SIZE, STEP = 8, 3
@@ -39,7 +40,7 @@ def exported(networks):
     random, weights = np.random.default_rng(0), {}
     for name, parts in networks.items():
         # Sentences are turned into the mean first, which Keras counts second.
-        layers = sorted((layer for part in parts for layer in part.layers if layer.weights),
+        layers = sorted((layer for part in parts for layer in all_layers(part) if layer.weights),
                         key=lambda layer: layer.name == "condition_log_sigma")
         for place, layer in enumerate(layers):
             layer.set_weights([array + 0.1 * random.random(array.shape, np.float32) if array.ndim == 1 else array

@@ -7,6 +7,7 @@ import stackgan_mnist
 import tensorflow as tf
 from helpers import bundled_arrays
 from mnist_gan.data.painting import NEVER_SEEN, PALETTE, guess_colours, halve, measure_shapes, nearest_colours, paint
+from mnist_gan.networks import all_layers
 from mnist_gan.data.sentences import CHOICES, COLOURS, PHRASINGS_PER_DESCRIPTION, UNSAID, sentence_table, to_tokens
 
 SIZE = 16  # a batch
@@ -254,13 +255,14 @@ def test_colours_are_found_in_rough_pictures_and_the_nearest_ones_named():
 def test_stage_2_learns_its_paints_and_mixes_nothing_else(build_stage):
     stage = build_stage(2)
     generator, inputs = stage.generator, stage.draw_inputs(0, SIZE)
-    before = generator.get_layer("paints").kernel.numpy()
+    layer = next(layer for layer in all_layers(generator) if layer.name == "paints")
+    before = layer.kernel.numpy()
     for _ in range(2):
-        paints = generator.get_layer("paints").kernel.numpy()
+        paints = layer.kernel.numpy()
         colours = generator(inputs)[4].numpy().reshape(-1, 3)
         assert (paints.min(0) <= colours).all() and (colours <= paints.max(0)).all()
         train_eagerly(stage)
-    assert (generator.get_layer("paints").kernel.numpy() != before).all()
+    assert (layer.kernel.numpy() != before).all()
 
 
 @pytest.mark.parametrize("stage", [1, 2])
@@ -268,7 +270,7 @@ def test_the_game_with_the_discriminator_leaves_the_colours_alone(build_stage, s
     def rests(weight):
         built = build_stage(stage, "--colour-weight", weight)
         # The other Dense layers are those of the condition, with 64 and 100 units, and those of Stage I's mask.
-        own = [layer.kernel for layer in built.generator.layers if isinstance(layer, keras.layers.Dense)
+        own = [layer.kernel for layer in all_layers(built.generator) if isinstance(layer, keras.layers.Dense)
                and layer.units in (256, 6, 2 * stackgan_mnist.PAINTS, 3) and layer.kernel.shape[0] != 264]
         assert len(own) == 3 + stage
         before = values(own)

@@ -1,5 +1,6 @@
 """The layers of a network, drawn; `keras.utils.plot_model` would need Graphviz, which pip cannot install."""
 
+import keras
 import numpy as np
 from keras import layers, tree
 from matplotlib.figure import Figure
@@ -7,6 +8,8 @@ from matplotlib.figure import Figure
 
 def describe_layer(layer) -> str:
     """Return the kind of a layer with the number that matters most about it, such as "Dense 512"."""
+    if isinstance(layer, keras.Model):  # a block
+        return f"{layer.name.replace('_', ' ')}   [{describe_shape(layer)}]"
     kind = type(layer).__name__
     details = {"InputLayer": lambda: layer.name, "Dense": lambda: layer.units, "Dropout": lambda: layer.rate,
                "Embedding": lambda: f"{layer.input_dim} → {layer.output_dim}",
@@ -18,6 +21,12 @@ def describe_layer(layer) -> str:
     text = f"{kind.replace('InputLayer', 'Input')} {details.get(kind.replace('Transpose', ''), str)()}".strip()
     activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
     return text if activation == "linear" else f"{text}, {activation}"
+
+
+def describe_shape(operation) -> str:
+    """Return the shape of what an operation puts out for one example, such as "14 × 14 × 3"."""
+    outputs = tree.flatten(operation.output)
+    return " × ".join(map(str, outputs[0].shape[1:])) + (f", {len(outputs)} times" if len(outputs) > 1 else "")
 
 
 def draw_network(network) -> Figure:
@@ -56,7 +65,8 @@ def chains(network) -> list:
     An operation belongs to the chain of the one before it where nothing else leaves that one or enters this one.
     """
     operations = [operation for operation in network.operations if operation._inbound_nodes]
-    sources = {operation: [tensor._keras_history.operation for tensor in tree.flatten(operation.input)]
+    # Not its `input`, which is what a block begins with inside.
+    sources = {operation: [tensor._keras_history.operation for tensor in operation._inbound_nodes[-1].input_tensors]
                if not isinstance(operation, layers.InputLayer) else [] for operation in operations}
     uses = [source for found in sources.values() for source in set(found)]
     steps, place = [], {}
@@ -85,11 +95,11 @@ def draw_graph(network) -> Figure:
             rows[number] = min((rows[user] for user, (_, found) in enumerate(steps) if number in found), default=1) - 1
     texts = []
     for chain, _ in steps:
-        outputs = tree.flatten(chain[-1].output)
-        shape = " × ".join(map(str, outputs[0].shape[1:])) + (f", {len(outputs)} times" if len(outputs) > 1 else "")
         parameters = sum(operation.count_params() for operation in chain if isinstance(operation, layers.Layer))
         lines = [describe_layer(operation) for operation in chain]
-        texts.append("\n".join([*lines, f"[{shape}]" + (f"   {parameters:,} parameters" if parameters else "")]))
+        shape = "" if isinstance(chain[-1], keras.Model) else f"[{describe_shape(chain[-1])}]   "
+        last = f"{shape}{parameters:,} parameters" if parameters else shape.strip()
+        texts.append("\n".join([*lines, *([last] if last else [])]))
     heights = [max(texts[number].count("\n") + 1 for number in range(len(steps)) if rows[number] == row)
                for row in range(max(rows) + 1)]
     tops = np.concatenate([[0], np.cumsum(np.array(heights) + 2.5)])

@@ -17,6 +17,7 @@ import tensorflow as tf
 from keras import layers
 
 from mnist_gan.errors import InputError
+from mnist_gan.networks import all_layers
 
 WAIT_SECONDS = 60  # after which it is said why other workers may not come
 TF_CONFIG_EXAMPLE = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
@@ -228,6 +229,6 @@ def compile_step(step, jit_compile) -> Callable:
 
 def synchronize(*networks) -> None:
     """Let BatchNormalization of `networks` see the whole batch and not one device's share."""
-    for layer in (layer for network in networks for layer in network.layers):
+    for layer in (layer for network in networks for layer in all_layers(network)):
         if isinstance(layer, layers.BatchNormalization):
             layer.synchronized = replicas() > 1
