@@ -301,6 +301,8 @@ Trained {settings.epochs} epochs in {cli.readable_time(run.seconds)}. What the r
   {plots}: loss_curves.png, discriminator_output.png (the training in curves), generator.png, discriminator.png
   {outputs / "history.csv"}, settings.json: the numbers behind the curves, and the settings
   {outputs / "generator.keras"}, checkpoint.npz: the trained generator, for --generate, and all that --resume needs""")
+    if scores:
+        print(f"  {outputs / 'quality.csv'}, {plots / 'quality.png'}: FID and label accuracy, epoch by epoch")
 
 
 # ------------------------------------------------------------------------------------------- pictures

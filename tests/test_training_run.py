@@ -159,8 +159,8 @@ def test_a_run_that_scores_its_digits_trains_the_same_and_scores_what_it_leaves(
     assert_same_files(tmp_path, finished_run)
     scores = read_scores(tmp_path)
     assert scores[:, 0].tolist() == [2]
-    status, _, stderr = run_script([*arguments, "--epochs", "4", "--resume"], tmp_path)
-    assert (status, stderr) == (0, "")
+    status, stdout, stderr = run_script([*arguments, "--epochs", "4", "--resume"], tmp_path)
+    assert (status, stderr) == (0, "") and "quality.csv" in stdout and "quality.png" in stdout
     np.testing.assert_array_equal(read_scores(tmp_path)[:1], scores)
     epoch, fid, label_accuracy = read_scores(tmp_path)[1]
     classifier = keras.models.load_model(tmp_path / "outputs" / "classifier.keras")
