@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from mnist_gan.files import atomic_write
 
@@ -62,8 +63,9 @@ def draw_quality(epochs, d_loss, g_loss, scored_epochs, fid, label_accuracy) -> 
         panel.plot(scored_epochs, values, color=color, linewidth=2.5, marker="o", markersize=4)
         panel.set(ylabel=label)
     axes[0].set(yscale="log", title="Quality of the digits, and the losses, which do not show it")
+    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes[0].yaxis.set_major_formatter("{x:g}")
-    axes[0].yaxis.set_minor_formatter("{x:g}")
+    axes[0].yaxis.set_minor_formatter(NullFormatter())
     for loss, label, color in ((g_loss, "generator", "tab:orange"), (d_loss, "discriminator", "tab:blue")):
         axes[2].plot(np.arange(epochs) + 1, loss.reshape(epochs, -1).mean(1), color=color, linewidth=2.5, marker="o",
                      markersize=4, label=label)
