@@ -340,7 +340,8 @@ def test_bad_input_gets_one_line_and_harms_nothing(run_command, evaluated, argum
 
 
 @pytest.mark.parametrize(("rows", "samples", "words"), [
-    ({"train": 3000, "test": 3000}, "10000", "fewer samples"), ({"train": 3000, "test": 40}, "200", "no test image of the digit")])
+    ({"train": 3000, "test": 3000}, "10000", "fewer samples"),
+    ({"train": 3000, "test": 40}, "200", "no test image of the digit")])
 def test_too_few_images_are_refused_before_a_classifier_is_trained(
         run_command, evaluated, tmp_path, rows, samples, words):
     arrays = {name: array[:rows[name[2:]]] for name, array in bundled_arrays(3000).items()}
