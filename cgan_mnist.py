@@ -292,6 +292,9 @@ def write_results(run, gan, scores):
         settings.epochs, *run.history[:, 4:].T, best_answer(settings.label_smoothing, settings.wrong_label_weight)))
     if scores:
         save_figure(plots / "quality.png", draw_quality(settings.epochs, *run.history[:, 2:4].T, *scores.rows.T))
+    elif not settings.resume:  # those of the run that this one replaces
+        for stale in (outputs / "quality.csv", plots / "quality.png"):
+            stale.unlink(missing_ok=True)
     save_figure(plots / "generator.png", draw_network(gan.generator))
     save_figure(plots / "discriminator.png", draw_network(gan.discriminator))
     run.finish("cgan.gif")

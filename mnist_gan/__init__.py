@@ -73,12 +73,13 @@ def ended_by_ctrl_c() -> Iterator[None]:
 def empty_keras_home() -> Iterator[None]:
     """Let Keras find no `keras.json`: its image format or precision would train another network, or none."""
     home = os.environ.get("KERAS_HOME")
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["KERAS_HOME"] = folder
-        yield
-    del os.environ["KERAS_HOME"]
-    if home is not None:
-        os.environ["KERAS_HOME"] = home
+    try:
+        with tempfile.TemporaryDirectory() as os.environ["KERAS_HOME"]:
+            yield
+    finally:
+        del os.environ["KERAS_HOME"]
+        if home is not None:
+            os.environ["KERAS_HOME"] = home
 
 
 with ended_by_ctrl_c(), silenced_stderr(), empty_keras_home():

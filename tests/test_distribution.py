@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import cgan_mnist
 import numpy as np
 import pytest
-from helpers import (REPEATED_FILES, SMALL_STACKGAN, STACKGAN, assert_one_line, assert_refused, contents, finish,
+from helpers import (REPEATED_FILES, ROOT, SMALL_STACKGAN, STACKGAN, assert_one_line, assert_refused, contents, finish,
                      start_script, wait_for_line, wait_until)
 from mnist_gan.data.mnist import load_training_images
 from mnist_gan.errors import InputError
@@ -113,6 +113,18 @@ def test_a_worker_that_waits_for_the_others_can_be_interrupted(tmp_path):
         wait_for_line(process, "Waiting for all 2 workers: 127.0.0.1:")
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == -signal.SIGINT
+
+
+def test_a_worker_that_waits_for_long_says_what_may_be_wrong(tmp_path):
+    code = "import sys; from mnist_gan.running import distribution; distribution.WAIT_SECONDS = 0.5; " \
+           "import cgan_mnist; sys.exit(cgan_mnist.main([]))"
+    with start_script([code], tmp_path, "-c", TF_CONFIG=cluster(free_ports(2), 0), PYTHONPATH=str(ROOT)) as process:
+        wait_for_line(process, "Still waiting.")
+
+
+def test_scores_while_several_workers_train_are_refused(tmp_path):
+    for status, _, stderr in run_workers([tmp_path] * 2, *[[*ARGUMENTS, "--evaluate-every", "1"]] * 2):
+        assert status == 2 and "--evaluate-every works on one machine alone" in stderr
 
 
 def test_workers_with_different_settings_are_refused_before_training(tmp_path):

@@ -12,12 +12,14 @@ import keras
 import numpy as np
 import pytest
 from helpers import ROOT, assert_one_line, assert_refused, bundled_arrays, contents
+from mnist_gan.data.mnist import checksum
 from mnist_gan.files import write_json
 from mnist_gan.metrics.classifiers import build_classifier, two_sample_accuracy
 from mnist_gan.metrics.components import count_components
 from mnist_gan.metrics.distances import (frechet_distance, nearest, neighbour_radii, parzen_log_likelihoods,
                                          precision_recall, total_variance)
 from mnist_gan.networks import save_network
+from mnist_gan.running.settings import compare_data
 
 
 def features_with(mean, covariance, count=500):
@@ -245,6 +247,22 @@ def evaluated(tmp_path_factory, run_command):
     status, stdout, stderr = run_command(SMALL, folder, SCRIPT)
     assert (status, stderr) == (0, "")
     return folder, stdout
+
+
+def test_a_generator_is_not_scored_against_other_data_than_it_was_trained_on(run_command, evaluated, tmp_path):
+    shutil.copytree(evaluated[0] / "outputs", tmp_path / "outputs")
+    (tmp_path / "outputs" / "settings.json").write_text('{"train_size": 256, "data_crc32": 1, "data": "mine.npz"}')
+    before = contents(tmp_path)
+    assert_refused(run_command([], tmp_path, SCRIPT), tmp_path, before, "was trained on mine.npz; give --data",
+                   script=SCRIPT)
+
+
+def test_data_that_the_user_gives_is_taken_with_a_line_where_it_is_another(tmp_path, capsys):
+    images, labels = (bundled_arrays(20)[name] for name in ("x_train", "y_train"))
+    for crc, said in ((checksum(images[:10], labels[:10]), ""), (1, "was trained on other images than the first 10")):
+        (tmp_path / "settings.json").write_text(json.dumps({"train_size": 10, "data_crc32": crc, "data": None}))
+        compare_data(tmp_path, "own.npz", images, labels)
+        assert said in (found := capsys.readouterr().out) and bool(said) == bool(found)
 
 
 def test_evaluation_leaves_figures_and_pictures(evaluated):

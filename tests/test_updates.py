@@ -312,6 +312,15 @@ def test_the_loss_of_the_generator_is_taken_against_one(decided):
     assert loss != pytest.approx(cross_entropy(0.75, probability), rel=0.1)
 
 
+def test_the_generator_starts_dark_and_its_rate_falls_for_1000_batches():
+    fresh = start(["--dark-start", "0.7", "--first-generator-learning-rate", "0.004"])
+    pixels = [layer for layer in fresh.generator.layers if isinstance(layer, keras.layers.Dense)][-1]
+    np.testing.assert_allclose(pixels.bias, -0.7)
+    for batch, rate in ((0, 0.004), (500, (0.004 + 5e-4) / 2), (1000, 5e-4), (10**6, 5e-4)):
+        fresh.generator_optimizer.iterations.assign(batch)
+        assert float(fresh.generator_optimizer.learning_rate) == pytest.approx(rate, rel=1e-5)
+
+
 def test_without_averaging_the_average_is_the_last_weights(quiet_gan):
     for step in range(3):
         quiet_gan.train_generator(tf.constant(step))

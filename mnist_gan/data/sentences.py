@@ -108,8 +108,8 @@ ANNOUNCED = {
     "slant": (("leaning", "tilted", "slanted", "left", "right", "مایل", "کج", "چپ", "راست"), "the slant",
               "leaning left, upright or leaning right"),
 }
-OTHER_COLOURS = {"gray", "grey", "pink", "brown", "violet", "cyan", "magenta", "turquoise", "gold", "silver", "beige",
-                 "خاکستری", "صورتی", "قهوه", "طلایی", "نقره"}
+UNKNOWN_COLOURS = {"gray", "grey", "pink", "brown", "violet", "cyan", "magenta", "turquoise", "gold", "silver", "beige",
+                   "خاکستری", "صورتی", "قهوه", "طلایی", "نقره"}
 
 
 def read(sentence) -> tuple:
@@ -126,7 +126,7 @@ def read(sentence) -> tuple:
     if not words:
         raise InputError("a sentence is empty: say at least a digit, such as 'a red seven on white'")
     unknown = next((word for word in words if word not in VOCABULARY), None)
-    if unknown in OTHER_COLOURS:
+    if unknown in UNKNOWN_COLOURS:
         raise InputError(f"'{sentence}': there is no {unknown}; the colours are {', '.join(COLOURS)}")
     if unknown:
         near = difflib.get_close_matches(unknown, VOCABULARY, 3, 0.5)

@@ -59,7 +59,7 @@ def draw_quality(epochs, d_loss, g_loss, scored_epochs, fid, label_accuracy) -> 
     figure = Figure((9, 9), dpi=100, layout="constrained")
     curves = ((fid, "FID", "tab:purple"), (100 * label_accuracy, "label accuracy (%)", "tab:green"))
     axes = figure.subplots(3, 1, sharex=True)
-    for panel, (values, label, color) in zip(axes, curves, strict=False):
+    for panel, (values, label, color) in zip(axes[:2], curves, strict=True):
         panel.plot(scored_epochs, values, color=color, linewidth=2.5, marker="o", markersize=4)
         panel.set(ylabel=label)
     axes[0].set(yscale="log", title="Quality of the digits, and the losses, which do not show it")

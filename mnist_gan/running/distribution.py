@@ -9,9 +9,10 @@ import os
 import re
 import signal
 import socket
-import threading
+import subprocess
+import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 from keras import layers
@@ -20,6 +21,8 @@ from mnist_gan.errors import InputError
 from mnist_gan.networks import all_layers
 
 WAIT_SECONDS = 60  # after which it is said why other workers may not come
+STILL_WAITING = ("Still waiting. Has every worker been started, with the same TF_CONFIG but for its place? Can each "
+                 "reach the ports of the others, through firewalls and containers?")
 TF_CONFIG_EXAMPLE = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
 
 
@@ -62,6 +65,19 @@ def require_equal_shares(batch_size, devices) -> None:
                          f"give a multiple of {2 * devices}")
 
 
+@contextlib.contextmanager
+def reminded(seconds, message) -> Iterator[None]:
+    """Print `message` if the context lasts longer than `seconds`, also while native code keeps Python from running.
+
+    So another process prints it, which ends with its standard input, when this one closes it or dies.
+    """
+    code = (f"import os, threading; ended = threading.Thread(target=os.read, args=(0, 1), daemon=True); ended.start(); "
+            f"ended.join({seconds}); ended.is_alive() and print({message!r})")
+    # In a session of its own, Ctrl-C does not reach it.
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, start_new_session=True):
+        yield
+
+
 def choose_strategy(settings) -> tf.distribute.Strategy | None:
     """Return the tf.distribute strategy for what there is: a cluster, several GPUs, or one device (None).
 
@@ -95,18 +111,15 @@ def choose_strategy(settings) -> tf.distribute.Strategy | None:
         return None
     # TensorFlow's connections take the proxies that environment variables name, and would not reach the workers.
     os.environ["no_grpc_proxy"] = ",".join(address.rsplit(":", 1)[0] for address in workers)
-    reminder = threading.Timer(WAIT_SECONDS, lambda: print(
-        "Still waiting. Has every worker been started, with the same TF_CONFIG but for its place? "
-        "Can each reach the ports of the others, through firewalls and containers?", flush=True))
-    reminder.daemon = True
-    reminder.start()
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's handlers would wait, too
     print(f"Waiting for all {len(workers)} workers: {', '.join(workers)}", flush=True)
-    strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
-    reminder.cancel()
-    signal.signal(signal.SIGINT, handler)
+    try:
+        with reminded(WAIT_SECONDS, STILL_WAITING):
+            strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    finally:
+        signal.signal(signal.SIGINT, handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # TensorFlow has caught it, and would train on
     return strategy
 
