@@ -83,10 +83,11 @@ def test_a_folder_that_cannot_be_written_to_is_refused(run_command, tmp_path, op
 
 
 def test_work_is_done_also_where_the_output_was_closed(tmp_path):
-    # All scripts work within `run`, and ask there whether somebody watches.
+    # All scripts begin with a Parser, and ask within `run` whether somebody watches.
     code = """
 import sys
-from mnist_gan.running.command_line import run
+from mnist_gan.running.command_line import Parser, run
+Parser("script.py", "")
 sys.exit(run("script.py", lambda: print(sys.stdout.isatty())))
 """
     result = subprocess.run(shlex.join([sys.executable, "-c", code]) + " >&-", shell=True, cwd=tmp_path,
