@@ -3,7 +3,7 @@
     python experiments.py --list                      what each experiment shows and how long it takes
     python experiments.py noise_length remedies       some of them
     python experiments.py all --quick                 all of them, with hardly any training, into runs/quick
-    python experiments.py --update-reports            take the numbers in the reports from the committed files
+    python experiments.py --report                    write REPORT.md anew from its template and the committed files
 
 An experiment that was interrupted continues after its finished parts when it is started again in the same way, unless
 the code has changed.
@@ -46,7 +46,8 @@ EXPERIMENTS = {experiment.__name__: experiment for experiment in (
     fid.fid_sample_size, fid.fid_degradations, fid.fid_networks, fid.fid_moments,
 )}
 OUTPUTS, PLOTS = "outputs/experiments", "plots/experiments"  # the default folders, in the user's working directory
-REPORTS = ("REPORT.md", "REPORT.fa.md")
+REPORTS = ("REPORT.md", "REPORT.fa.md", "results/README.md")  # each has its template
+TEMPLATES = ROOT / "coursework" / "templates"
 QUICK_TRAINING_IMAGES, QUICK_TEST_IMAGES = 2000, 1000
 
 
@@ -117,15 +118,16 @@ def run_experiments(settings):
             print(f"{number} of {len(names)} experiments done, next: {names[number]}", flush=True)
 
 
-def update_reports():
-    """Write the numbers of the committed files into both reports.
+def write_reports():
+    """Write the reports from their templates and the numbers of the committed files.
 
     Raises InputError as `with_numbers` does, or if the reports' folder cannot be written to.
     """
     folder = open_folder(ROOT)
     for name in REPORTS:
-        text = with_numbers((folder / name).read_text(encoding="utf-8"), COMMITTED)
+        text = with_numbers((TEMPLATES / name).read_text(encoding="utf-8"), COMMITTED)
         atomic_write(folder / name, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))
+    print(f"Written: {', '.join(REPORTS)}")
 
 
 def parse_arguments(argv=None):
@@ -134,8 +136,9 @@ def parse_arguments(argv=None):
     parser.formatter_class = argparse.HelpFormatter  # the defaults depend on --quick
     parser.add_argument("names", nargs="*", metavar="NAME", help="experiments of --list, or 'all'")
     parser.add_argument("--list", action="store_true", help="say what each experiment shows and how long it takes")
-    parser.add_argument("--update-reports", action="store_true",
-                        help="write the numbers of results/ into REPORT.md and REPORT.fa.md")
+    parser.add_argument("--report", action="store_true",
+                        help="write REPORT.md, REPORT.fa.md and results/README.md from the templates in "
+                             "coursework/templates/ and the numbers in results/")
     parser.add_argument("--quick", action="store_true",
                         help="try the experiments, each in a minute or two: few images, hardly any training, one seed")
     parser.add_argument("--data", type=path_name, metavar="FILE",
@@ -152,8 +155,8 @@ def parse_arguments(argv=None):
         near = difflib.get_close_matches(unknown[0], EXPERIMENTS, 1)
         meant = f", did you mean '{near[0]}'?" if near else ";"
         parser.error(f"there is no experiment '{unknown[0]}'{meant} --list names them")
-    if bool(settings.names) + settings.list + settings.update_reports != 1:
-        parser.error("name experiments of --list, or 'all', or give --list or --update-reports alone")
+    if bool(settings.names) + settings.list + settings.report != 1:
+        parser.error("name experiments of --list, or 'all', or give --list or --report alone")
     return settings
 
 
@@ -162,8 +165,8 @@ def main(argv=None):
     settings = parse_arguments(argv)
     if settings.list:
         return run(__file__, list_experiments)
-    if settings.update_reports:
-        return run(__file__, update_reports)
+    if settings.report:
+        return run(__file__, write_reports)
     words = sys.argv if argv is None else [__file__, *argv]
     return run(__file__, lambda: run_experiments(settings),
                lambda: f"Continue after the last finished part with: {command_of(words)}")

@@ -1,11 +1,11 @@
-"""The numbers in the reports, which are those of the files in results/.
+"""The reports, generated from the templates in `templates/` and the numbers in `results/`.
 
-Every such number is followed by a comment that says where it is from, such as
+In a template, what stands for a number says where it is from and how many decimals it has, such as
 
-    96.5<!-- experiments/noise_length: variants / length 8 / label_accuracy / mean × 100 -->
+    {{experiments/noise_length: variants / length 8 / label_accuracy / mean × 100 .1}}
 
 for `["variants"]["length 8"]["label_accuracy"]["mean"]` of the results in results/experiments/noise_length.json, in
-percent.
+percent with one decimal.
 """
 
 import functools
@@ -14,11 +14,11 @@ import re
 
 from mnist_gan.errors import InputError
 
-NUMBER = re.compile(r"(-?[\d,]*\.?\d+)<!-- ([\w/]+): (.+?)( × 100)? -->")
+NUMBER = re.compile(r"\{\{([\w/]+): (.+?)( × 100)? \.(\d+)\}\}")
 
 
-def with_numbers(text, folder):
-    """Return a report's `text` with its numbers taken anew from the files in `folder`, with as many decimals as before.
+def with_numbers(template, folder):
+    """Return the report that `template` becomes with the numbers of the files in `folder`.
 
     Raises InputError if a file or an entry is missing.
     """
@@ -28,12 +28,11 @@ def with_numbers(text, folder):
         return content.get("results", content)
 
     def replace(match):
-        shown, name, path, percent = match.groups()
+        name, path, percent, decimals = match.groups()
         try:
             value = functools.reduce(lambda entry, key: entry[key], path.split(" / "), read(name))
-            decimals = len(shown.partition(".")[2])
-            return f"{value * (100 if percent else 1):,.{decimals}f}{match[0][len(shown):]}"
+            return f"{value * (100 if percent else 1):,.{decimals}f}"
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"the report's number '{name}: {path}' is not in {folder}: run the command under it in "
-                             "the report, or correct the report") from error
-    return NUMBER.sub(replace, text)
+                             "the report, or correct the template") from error
+    return NUMBER.sub(replace, template)

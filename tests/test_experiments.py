@@ -53,7 +53,7 @@ def test_the_list_says_what_every_experiment_shows_and_how_long_it_takes(run_mai
 @pytest.mark.parametrize("arguments, words", [
     (["bilinear_gama"], ["bilinear_gama", "bilinear_game"]),
     (["nosuch"], ["no experiment 'nosuch'; --list"]),
-    ([], ["--list"]), (["bilinear_game", "--list"], ["--list"]), (["--list", "--update-reports"], ["alone"]),
+    ([], ["--list"]), (["bilinear_game", "--list"], ["--list"]), (["--list", "--report"], ["alone"]),
     (["bilinear_game", "--data", "absent.npz"], ["absent.npz"]),
     (["bilinear_game", "--data", "few.npz"], ["few.npz", "2000"]),
     (["bilinear_game", "--data", "no_seven.npz"], ["no_seven.npz", "5 of every digit"]),

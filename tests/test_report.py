@@ -1,4 +1,4 @@
-"""The reports against the files in results/: numbers, figures, commands, and both languages alike."""
+"""The reports against their templates and the files in results/: numbers, figures, commands, both languages alike."""
 
 import json
 import re
@@ -15,56 +15,59 @@ MEASURED_BY = {"cgan/": "python cgan_mnist.py", "coursework/": "python cgan_mnis
                "benchmark/benchmark_stackgan": "python benchmark.py --stackgan",
                "benchmark/benchmark": "python benchmark.py --rounds",
                "benchmark/scaling": "python benchmark.py --workers"}
-TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in experiments.REPORTS}
+TEMPLATES = {name: (experiments.TEMPLATES / name).read_text(encoding="utf-8") for name in experiments.REPORTS}
 
 
 def sources(text):
-    """Return where the numbers of a report are from, once for each with the decimals that are shown."""
-    return sorted({(name, path, len(shown.partition(".")[2])) for shown, name, path, _ in NUMBER.findall(text)})
+    """Return where the numbers of a template are from, once for each with the decimals that are shown."""
+    return sorted({(name, path, decimals) for name, path, _, decimals in NUMBER.findall(text)})
 
 
-@pytest.mark.parametrize("name", TEXTS)
-def test_the_numbers_of_the_report_are_those_of_the_files(name):
-    assert NUMBER.search(TEXTS[name])
-    assert with_numbers(TEXTS[name], experiments.COMMITTED) == TEXTS[name]
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_the_reports_are_what_their_templates_and_the_files_make(name):
+    assert NUMBER.search(TEMPLATES[name])
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert text == with_numbers(TEMPLATES[name], experiments.COMMITTED)
+    assert "{{" not in text and "<!--" not in text
 
 
-@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("name", TEMPLATES)
 def test_no_number_in_a_table_of_measurements_comes_from_nowhere(name):
-    for row in TEXTS[name].splitlines():
+    for row in TEMPLATES[name].splitlines():
         if row.startswith("|") and NUMBER.search(row):
             cells = NUMBER.sub("", row).split("|")[2:]  # the first column names what was measured
             assert not re.search(r"\d\.\d", "|".join(cells)), row
 
 
-@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("name", TEMPLATES)
 def test_a_figure_has_as_many_decimals_for_every_run_in_its_row(name):
-    for row in TEXTS[name].splitlines():
+    for row in TEMPLATES[name].splitlines():
         decimals = {}
-        for shown, source, path, _ in NUMBER.findall(row):
+        for source, path, _, shown in NUMBER.findall(row):
             if row.startswith("|") and not source.startswith("experiments/"):  # there the figure is not the last name
-                decimals.setdefault(path.split(" / ")[-1], set()).add(len(shown.partition(".")[2]))
+                decimals.setdefault(path.split(" / ")[-1], set()).add(shown)
         assert all(len(numbers) == 1 for numbers in decimals.values()), row
 
 
-@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("name", TEMPLATES)
 def test_whatever_the_report_quotes_has_its_command(name):
-    text = TEXTS[name]
+    text = TEMPLATES[name]
     commands = " ".join(re.findall(r"`python experiments\.py ([a-z_0-9 ]+)`", text)).split()
     assert set(commands) <= set(experiments.EXPERIMENTS)
-    for source in {*(source for source, _, _ in sources(text)), *re.findall(r"\]\(results/(\S+)\.png\)", text)}:
+    figures = re.findall(r"\]\((?:results/)?([a-z]+/\S+)\.png\)", text)
+    for source in {*(source for source, _, _ in sources(text)), *figures}:
         folder, experiment = source.split("/", 1)
         if folder == "experiments":
             assert experiment in commands
         else:
             command = next(command for start, command in MEASURED_BY.items() if source.startswith(start))
-            assert f"`{command}" in text, source
+            assert f"`{command}" in TEMPLATES["results/README.md"], source
 
 
-@pytest.mark.parametrize("name", [*TEXTS, "README.md"])
+@pytest.mark.parametrize("name", [*TEMPLATES, "README.md"])
 def test_links_are_to_committed_files_that_no_command_writes_to_by_default(name):
     links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / name).read_text(encoding="utf-8"))
-    assert links and all((ROOT / link).is_file() for link in links)
+    assert links and all(((ROOT / name).parent / link).is_file() for link in links)
     assert not [link for link in links if link.startswith(("outputs", "plots"))]
 
 
@@ -73,16 +76,16 @@ def numbers_in_rows(text):
     return [re.findall(r"\d+\.\d+", row.split("|", 2)[2]) for row in text.splitlines() if row.startswith("| ")]
 
 
-def test_the_readme_shows_the_medians_of_both_recipes_as_the_report_does():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_readme_shows_the_medians_of_both_recipes_as_the_results_do():
+    readme, results = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "results/README.md"))
     shown = numbers_in_rows(readme.split("| after 20 epochs |")[1].split("\n\n")[0])
-    reported = [[row[4], row[3], row[5]] for row in numbers_in_rows(NUMBER.sub(r"\1", TEXTS["REPORT.md"]))
+    reported = [[row[4], row[3], row[5]] for row in numbers_in_rows(results)
                 if len(row) == 6]  # three seeds, their median, that of the coursework's recipe, real images
-    assert len(shown) == 10 and not [row for row in shown if row not in reported]
+    assert shown and not [row for row in shown if row not in reported]
 
 
 def test_both_languages_show_the_same_numbers_figures_and_links():
-    english, persian = TEXTS.values()
+    english, persian = TEMPLATES["REPORT.md"], TEMPLATES["REPORT.fa.md"]
     assert sources(english) == sources(persian)
     for pattern in (r"!\[[^]]+\]\((\S+)\)", r"\]\((https:\S+)\)", r"`(python experiments\.py [a-z_0-9 ]+)`"):
         assert sorted(re.findall(pattern, english)) == sorted(re.findall(pattern, persian))
@@ -95,11 +98,10 @@ def test_committed_files_say_what_they_are_and_are_not_of_a_quick_run():
         assert path.stem in experiments.EXPERIMENTS
 
 
-def test_numbers_are_taken_anew_from_the_files(tmp_path):
+def test_numbers_are_taken_from_the_files(tmp_path):
     (tmp_path / "game.json").write_text(json.dumps({"results": {"a b": {"× 0.1, c": 0.98765}, "n": 12345}}))
-    text = "1.0<!-- game: a b / × 0.1, c -->, 7%, 0.0<!-- game: a b / × 0.1, c × 100 -->% of 1<!-- game: n -->"
-    assert with_numbers(text, tmp_path) == (
-        "1.0<!-- game: a b / × 0.1, c -->, 7%, 98.8<!-- game: a b / × 0.1, c × 100 -->% of 12,345<!-- game: n -->")
-    for absent in ("1<!-- game: absent -->", "1<!-- other: n -->", "1<!-- game: a b -->"):
-        with pytest.raises(InputError, match=absent[6:-4].strip()):
+    text = "{{game: a b / × 0.1, c .1}}, 7%, {{game: a b / × 0.1, c × 100 .1}}% of {{game: n .0}}"
+    assert with_numbers(text, tmp_path) == "1.0, 7%, 98.8% of 12,345"
+    for absent in ("{{game: absent .0}}", "{{other: n .0}}", "{{game: a b .0}}"):
+        with pytest.raises(InputError, match=absent[2:-5]):
             with_numbers(absent, tmp_path)
