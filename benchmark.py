@@ -25,8 +25,6 @@ from benchmarks.scaling import draw_scaling
 from benchmarks.turns import time_in_turns
 from benchmarks.whole_command import measure_command
 from mnist_gan.data.mnist import BUNDLED_DATA, load_data
-from mnist_gan.data.painting import PALETTE
-from mnist_gan.data.sentences import sentence_table
 from mnist_gan.drawing.pictures import save_figure
 from mnist_gan.errors import InputError
 from mnist_gan.files import open_folder, write_json
@@ -139,15 +137,11 @@ def benchmark_stackgan(settings):
     """Measure, print and write the steps of both stages of `stackgan_mnist.py`, compiled in each way and not."""
     outputs, size = open_folder(settings.output_dir), settings.batch_size
     ours = {"Stage I": "Stage I with XLA", "Stage II": "Stage II without XLA"}
-    contenders, has_torch = {}, installed("torch")
+    contenders = {}
     for number, stage in enumerate(ours, 1):
         contenders[f"{stage} with XLA"] = "own_step.stage", stage_settings(number, size, jit_compile=True)
         contenders[f"{stage} without XLA"] = "own_step.stage", stage_settings(number, size, jit_compile=False)
         contenders[f"{stage} uncompiled"] = "own_step.stage", stage_settings(number, size, False, eager=True)
-        if has_torch:
-            contenders[f"{stage} in PyTorch"] = "pytorch_stackgan.stage", {
-                **stage_settings(number, size, False), "data": str(BUNDLED_DATA), "palette": PALETTE.tolist(),
-                "sentences": len(sentence_table(0))}
     seconds = measure(contenders, settings.rounds, ours.values())
     print(f"""
 {MACHINE}, Python {platform.python_version()}, TensorFlow {tf.__version__}, Keras {keras.__version__}

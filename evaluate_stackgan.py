@@ -17,6 +17,8 @@ from mnist_gan.data.mnist import DIGITS, load_data
 from mnist_gan.data.painting import enlarge, halve, shape_cuts
 from mnist_gan.data.sentences import ATTRIBUTES
 from mnist_gan.drawing.pictures import save_figure
+from mnist_gan.drawing.sheets import draw_sheet
+from mnist_gan.drawing.stackgan import draw_pictures, load_networks
 from mnist_gan.errors import InputError
 from mnist_gan.files import open_folder, write_json
 from mnist_gan.metrics.attributes import (ALL_FIVE, INDEPENDENT, attribute_accuracy, checkerboard_energy,
@@ -27,7 +29,6 @@ from mnist_gan.metrics.distances import NEIGHBOURS, frechet_distance, precision_
 from mnist_gan.metrics.tables import median, print_table
 from mnist_gan.running import command_line as cli
 from mnist_gan.running.settings import compare_data
-from stackgan_mnist import draw_pictures, draw_sheet, load_networks
 
 import keras
 import numpy as np

@@ -4,17 +4,15 @@
     python stackgan_mnist.py --generate "a thick red seven leaning right on a yellow background" --samples 8
     python stackgan_mnist.py --walk "a thin white one on black" "a thick blue eight on yellow"
 
-The script reads from top to bottom in the order in which things happen: data, networks, updates, training, pictures,
-command line. Sentences and paint are described in `mnist_gan/data/`.
+The script reads from top to bottom: networks, updates, training, pictures, command line. Sentences and paint are in
+`mnist_gan/data/`, the encoders that are trained before the stages in `mnist_gan/encoders.py`.
 
 Zhang et al. 2017, StackGAN: Text to Photo-realistic Image Synthesis with Stacked Generative Adversarial Networks,
 https://arxiv.org/abs/1612.03242
 """
 
-import math
 import os
 import sys
-import textwrap
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -22,13 +20,18 @@ from typing import NamedTuple
 # Before Keras, because the package starts TensorFlow without its messages.
 from mnist_gan.data import painting
 from mnist_gan.data import sentences as grammar
+from mnist_gan.data.described import paint_batch, phrase, prepare_data, random_draws, wrong_sentences
 from mnist_gan.data.mnist import SIDE, load_training_images
 from mnist_gan.drawing import curves
 from mnist_gan.drawing.diagrams import draw_graph
-from mnist_gan.drawing.pictures import save_figure, tile_images
+from mnist_gan.drawing.pictures import save_figure
+from mnist_gan.drawing.sheets import draw_sheet
+from mnist_gan.drawing.stackgan import Networks, draw_embedded, draw_pictures, embed, load_networks
+from mnist_gan.encoders import (CONDITION_DIM, FIRST_ENCODER_STEP, SENTENCE_DIM, build_digit_classifier,
+                                build_picture_encoder, build_text_encoder, choose_own, similarities, train_encoders)
 from mnist_gan.errors import InputError
 from mnist_gan.files import atomic_write, open_folder
-from mnist_gan.networks import block, load_network, save_network
+from mnist_gan.networks import block, save_network
 from mnist_gan.running import command_line as cli
 from mnist_gan.running import distribution
 from mnist_gan.running.checkpoints import finite_values
@@ -39,137 +42,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers, ops
-from matplotlib.figure import Figure
-
-SENTENCE_DIM = 64  # length of a sentence's embedding, the paper's phi_t
-CONDITION_DIM = 64  # length of the generators' condition, the paper's c
-PAINTS = 16  # from which Stage II mixes its colours
-SIMILARITY_SCALE = 2.5  # sentence embeddings have the length 8, picture embeddings 1: cosines count 20 times
-
-# ----------------------------------------------------------------------------------------------- data
-
-
-class TrainingData(NamedTuple):
-    """What is painted and described in training: `images` uint8 (n, 28, 28) and `shapes`, int32 (n, 3), tensors.
-
-    The shapes are digit, thickness and slant.
-    """
-
-    images: tf.Tensor
-    shapes: tf.Tensor
-
-
-def prepare_data(images, digits):
-    """Return the `TrainingData` of `images`, uint8 (n, 28, 28), and `digits`, int32 (n,)."""
-    thickness, slant = painting.shape_classes(images / np.float32(255), painting.shape_cuts(images))
-    return TrainingData(tf.constant(images), tf.constant(np.stack([digits, thickness, slant], 1)))
-
-
-def random_draws(seed, step, draw_normal=tf.random.stateless_normal):
-    """Return (normal, uniform), which draw numbers that depend on nothing but `seed`, `step` and a stream.
-
-    `normal(stream, *shape)`, with a stream 0..9, is float32; `uniform(stream, maxval, *shape)`, with a stream 0..19, is
-    int32 in [0, maxval). Both turn the same seed into the same bits, so that none may be used by both.
-    """
-    def normal(stream, *shape):
-        return draw_normal(shape, (seed, 30 * step + 20 + stream))
-
-    def uniform(stream, maxval, *shape):
-        return tf.random.stateless_uniform(shape, (seed, 30 * step + stream), maxval=maxval, dtype=tf.int32)
-    return normal, uniform
-
-
-def paint_batch(data, indices, uniform):
-    """Paint the training images at `indices`, int32 (n,), in random colours.
-
-    Returns pictures (n, 28, 28, 3) in [-1, 1] and their descriptions, int32 (n, 5).
-    """
-    digit, thickness, slant = tf.unstack(tf.gather(data.shapes, indices), axis=1)
-    ink, background = painting.draw_colours(digit, lambda stream, maxval: uniform(stream, maxval, indices.shape[0]))
-    pictures = painting.paint(tf.gather(data.images, indices), ink, background)
-    return pictures, tf.stack([digit, ink, background, thickness, slant], axis=1)
-
-
-def phrase(descriptions, uniform, stream, said=None):
-    """Choose a random sentence for each of `descriptions`, int32 (n, 5).
-
-    Returns their indices in the table of all sentences, int32 (n,), and whether each says everything, bool (n,).
-
-    A sentence names the digit alone with probability 1/8; otherwise it leaves each of the other attributes unsaid with
-    probability 1/4. It says them where `said`, bool (n, 4), holds.
-    """
-    size = descriptions.shape[0]
-    speaks = (uniform(stream, 4, size, 4) > 0) & (uniform(stream + 1, 8, size, 1) > 0)
-    speaks = speaks if said is None else speaks | said
-    index = descriptions[:, 0]
-    for number, choices in enumerate(grammar.CHOICES[1:]):
-        index = index * (choices + 1) + tf.where(speaks[:, number], descriptions[:, number + 1], choices)
-    index = index * grammar.PHRASINGS_PER_DESCRIPTION + uniform(stream + 2, grammar.PHRASINGS_PER_DESCRIPTION, size)
-    return index, tf.reduce_all(speaks, axis=1)
-
-
-def wrong_sentences(descriptions, hard_share, uniform):
-    """Return indices, int32 (n,), of sentences in the table that are wrong about pictures with `descriptions` (n, 5).
-
-    The first `hard_share` of them are hard: true but for one attribute, the digit twice as often as each of the others.
-    The rest are true of the next picture if that shows another digit, and hard if it does not.
-    """
-    size = descriptions.shape[0]
-    digit, ink, background, thickness, slant = tf.unstack(descriptions, axis=1)
-    fault = uniform(14, 6, size)
-    other_digit = tf.gather_nd(painting.OTHER_DIGITS, tf.stack([ink, digit, uniform(15, 8, size)], 1))
-    other_ink = tf.gather_nd(painting.OTHER_INKS, tf.stack([digit, ink, uniform(16, 42, size)], 1))
-    other_background = tf.gather_nd(painting.OTHER_COLOURS, tf.stack([ink, background, uniform(17, 6, size)], 1))
-    wrong_ink = tf.where(fault == 2, other_ink, ink)
-    wrong_background = tf.where(fault == 3, other_background, background)
-    hard = tf.stack([
-        tf.where(fault < 2, other_digit, digit), wrong_ink,
-        # unsaid where it would not be seen
-        tf.where(wrong_background == wrong_ink, len(grammar.COLOURS), wrong_background),
-        tf.where(fault == 4, (thickness + 1 + uniform(18, 2, size)) % 3, thickness),
-        tf.where(fault == 5, (slant + 1 + uniform(18, 2, size)) % 3, slant)], 1)
-    said = tf.stack([fault == attribute for attribute in (2, 3, 4, 5)], 1)
-    hard, _ = phrase(hard, uniform, 8, said)
-    following = tf.roll(descriptions, -1, 0)
-    is_hard = (tf.range(size) < round(hard_share * size)) | (following[:, 0] == digit)
-    return tf.where(is_hard, hard, phrase(following, uniform, 11)[0])
 
 
 # ------------------------------------------------------------------------------------------- networks
-
-
-def build_text_encoder():
-    """Build the text encoder: the words of a sentence, int32 (n, 24), to its embedding (n, 64) of length 8.
-
-    Convolutions over three words at a time keep the order of the words: "a red one on blue" is not "a blue one on red".
-    """
-    words = keras.Input((grammar.LONGEST,), dtype="int32", name="words")
-    x = layers.Embedding(len(grammar.VOCABULARY) + 1, 48)(words)
-    x = layers.Conv1D(96, 3, padding="same")(x)
-    x = layers.LeakyReLU(negative_slope=0.2)(x)
-    x = layers.Conv1D(96, 3, padding="same")(x)
-    x = layers.LeakyReLU(negative_slope=0.2)(x)
-    x = layers.GlobalMaxPooling1D()(x)
-    x = layers.Dense(256)(x)
-    x = layers.LeakyReLU(negative_slope=0.2)(x)
-    x = layers.Dense(SENTENCE_DIM)(x)
-    x = layers.BatchNormalization()(x)  # without it all embeddings point the same way, and nothing is learnt
-    x = layers.UnitNormalization()(x)
-    return keras.Model(words, layers.Rescaling(SENTENCE_DIM**0.5)(x), name="text_encoder")
-
-
-def build_picture_encoder():
-    """Build the picture encoder: pictures (n, 14, 14, 3) in [-1, 1] to embeddings (n, 64) of length 1."""
-    picture = keras.Input((SIDE // 2, SIDE // 2, 3), name="picture")
-    x = layers.Flatten()(painting.with_contrast(picture))
-    x = layers.Dense(512)(x)
-    x = layers.LeakyReLU(negative_slope=0.2)(x)
-    x = layers.BatchNormalization()(x)
-    x = layers.Dense(256)(x)
-    x = layers.LeakyReLU(negative_slope=0.2)(x)
-    x = layers.Dense(SENTENCE_DIM)(x)
-    x = layers.BatchNormalization()(x)
-    return keras.Model(picture, layers.UnitNormalization()(x), name="picture_encoder")
 
 
 def augment_condition(sentence, epsilon, condition_noise):
@@ -230,7 +105,8 @@ def build_stage1_generator(latent_dim=100, condition_noise=1.0):
         x = layers.Concatenate()([product, noise, condition])
         for units in (256, 512, 1024):
             x = normalized(layers.Dense(units)(x))
-        return layers.Reshape((SIDE // 2, SIDE // 2, 1))(layers.Dense(SIDE**2 // 4, activation="sigmoid")(x))
+        x = layers.Reshape((SIDE // 2, SIDE // 2, 1))(layers.Dense(SIDE**2 // 4)(x))
+        return ops.sigmoid(layers.AveragePooling2D(3, strides=1, padding="same", name="box_filter")(x))
 
     condition, mean, log_sigma = block(
         "conditioning_augmentation", partial(augment_condition, condition_noise=condition_noise), sentence, epsilon)
@@ -268,10 +144,10 @@ def residual_block(x):
 def build_stage2_generator(upsampling="pixelshuffle", condition_noise=1.0):
     """Build Stage II's generator: rough picture (n, 14, 14, 3) in [-1, 1], epsilon (n, 64), standard normal, and
     sentence (n, 64), to [picture (n, 28, 28, 3) in [-1, 1], mean (n, 64), log_sigma (n, 64), mask (n, 28, 28, 1) in
-    [0, 1], colours (n, 6)]; the mask mixes the colours of ink and background to the picture.
+    [0, 1], shares (n, 2, 8) of the named colours in ink and background]; the mask mixes both to the picture.
 
     It has no noise input: what varies, varies with the rough picture (the paper's section 3.4). Ink and background are
-    mixed from a few paints, whose colours are learnt: a colour that is nearly right makes strokes seem thicker.
+    mixed from the named colours: a colour that is nearly right makes strokes seem thicker.
     """
     rough = keras.Input((SIDE // 2, SIDE // 2, 3), name="rough_picture")
     epsilon = keras.Input((CONDITION_DIM,), name="epsilon")
@@ -290,10 +166,10 @@ def build_stage2_generator(upsampling="pixelshuffle", condition_noise=1.0):
 
     def choose_colours(rough, seen, condition):
         found = layers.Concatenate()([painting.guess_colours(rough), layers.GlobalAveragePooling2D()(seen), condition])
-        shares = ops.softmax(layers.Reshape((2, PAINTS))(layers.Dense(2 * PAINTS)(colour_layers(found))))
-        anything = keras.initializers.RandomUniform(-1, 1)
-        paints = layers.Dense(3, use_bias=False, kernel_initializer=anything, name="paints")  # its kernel: the colours
-        return layers.Reshape((6,))(paints(shares))
+        ink, background = ops.split(layers.Dense(2 * len(painting.PALETTE))(colour_layers(found)), 2, axis=1)
+        background = ops.softmax(background)
+        ink = ops.softmax(ink - 20.0 * background)  # never the background's colour: the picture would be empty
+        return ops.stack([ink, background], axis=1)
 
     def draw_mask(x):
         return layers.Conv2D(1, 3, padding="same", activation="sigmoid")(x)
@@ -308,9 +184,10 @@ def build_stage2_generator(upsampling="pixelshuffle", condition_noise=1.0):
     x = block("up_sampling_1", lambda x: normalized(upsample(x, 32, upsampling)), x)  # 14 x 14 x 32
     x = block("up_sampling_2", lambda x: normalized(upsample(x, 16, upsampling)), x)  # 28 x 28 x 16
     mask = block("mask", draw_mask, x)
-    colours = block("colours", choose_colours, rough, seen, condition)
-    picture = block("mix_colours", mix_colours, mask, colours)
-    return keras.Model([rough, epsilon, sentence], [picture, mean, log_sigma, mask, colours], name="stage2_generator")
+    shares = block("colours", choose_colours, rough, seen, condition)
+    picture = block("mix_colours", lambda mask, shares: mix_colours(mask, ops.matmul(shares, painting.PALETTE)), mask,
+                    shares)
+    return keras.Model([rough, epsilon, sentence], [picture, mean, log_sigma, mask, shares], name="stage2_generator")
 
 
 def build_stage1_discriminator():
@@ -350,13 +227,6 @@ def with_head(picture, x, name):
 
 HISTORY_COLUMNS = ("d_loss_real", "d_loss_generated", "d_loss_wrong", "d_loss", "g_loss", "kl_divergence",
                    "matching_loss")
-ENCODER_BATCH_SIZE = 256
-FIRST_ENCODER_STEP = 10**7  # so that the encoders share no random numbers with the stages, whose steps are fewer
-
-
-def similarities(pictures, sentences):
-    """Return the scaled cosines (n, m) between embeddings of pictures (n, 64) and of sentences (m, 64)."""
-    return SIMILARITY_SCALE * tf.matmul(pictures, sentences, transpose_b=True)
 
 
 def energy_score(drawn, wanted, power=1.0):
@@ -374,12 +244,6 @@ def energy_score(drawn, wanted, power=1.0):
     return tf.reduce_mean(distances(first, wanted) + distances(second, wanted) - distances(first, second)) / 2
 
 
-def choose_own(scores, own):
-    """Return the cross-entropies (..., n) of choosing the column `own` (n,) in each row of `scores` (..., n, m)."""
-    own = tf.broadcast_to(own, tf.shape(scores)[:-1])
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(own, scores)
-
-
 def cross_entropy(target, logits):
     """Return the mean binary cross-entropy in nats between `target`, in [0, 1], and `logits` (n, 1)."""
     return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.fill(tf.shape(logits), target), logits))
@@ -395,38 +259,24 @@ def flat(batch):
     return tf.reshape(batch, (batch.shape[0], -1))
 
 
-def halves_apart(batch):
-    """Return the mean absolute differences (n // 2,) between the first and the second half of `batch` (n, ...)."""
-    half = batch.shape[0] // 2
-    return tf.reduce_mean(flat(tf.abs(batch[:half] - batch[-half:])), axis=1)
-
-
-def mode_seeking(noise, pictures):
-    """Return the mean ratio of the distances of `noise` and of `pictures`, over pairs half a batch apart.
-
-    Mao et al. 2019, https://arxiv.org/abs/1903.05628; 1e-2 is for pictures that do not differ.
-    """
-    return tf.reduce_mean(halves_apart(noise) / (halves_apart(pictures) + 1e-2))
-
-
 class Batch(NamedTuple):
     """What one device needs for a step: its share, n, of a batch.
 
-    `real` pictures (n, h, w, 3), their `gray` digits (n, h, w, 1) in [0, 1] and `colours` of ink and background (n, 6);
-    the embeddings (n, 64) of sentences that are `right` and `wrong` about them. `asked` are the sentences that the
-    generator gets, `asked_colours` those of the real pictures they are from: the second half of the batch repeats the
-    first, so that two pictures of each sentence can be compared.
+    `real` pictures (n, h, w, 3) and their `colours` of ink and background (n, 6); the embeddings (n, 64) of sentences
+    that are `right` and `wrong` about them. `asked` are the sentences that the generator gets, `said`, int32 (n, 5),
+    what they say, and `asked_colours` those of the real pictures they are from: the second half of the batch repeats
+    the first, so that two pictures of each sentence can be compared.
     `candidates` (k, 64) are the different sentences of the whole batch, k its half, and `matching_share` (n // 2,) is
     how much each of this device's own counts in the matching loss. `normal` draws noise, as `random_draws` returns it.
     """
 
     real: tf.Tensor
-    gray: tf.Tensor
     colours: tf.Tensor
     right: tf.Tensor
     wrong: tf.Tensor
     asked: tf.Tensor
     asked_colours: tf.Tensor
+    said: tf.Tensor
     candidates: tf.Tensor
     matching_share: tf.Tensor
     normal: object
@@ -436,15 +286,16 @@ class Stage:
     """What both stages have in common: a generator, a discriminator, and the step that trains them in alternation.
 
     `data` comes from `prepare_data`; `embeddings` is a variable with those of all sentences, float32 (n, 64). Only
-    the stage's own variables are ever updated: everything before it, and both encoders, are frozen.
+    the stage's own variables are ever updated: everything before it, encoders and digit classifier are frozen.
     `generator` and the discriminator's `trunk` and `head` are trained; `ema_generator` has the exponential moving
     average of the generator's weights. `jit_compile` compiles the step with XLA. A subclass gives `first_step`,
     `build_generator`, `build_discriminator`, `generator_inputs`, `resize`, `encoder_input` and `add_own_terms`.
     """
 
-    def __init__(self, settings, data, embeddings, picture_encoder, epochs, jit_compile):
+    def __init__(self, settings, data, embeddings, picture_encoder, digit_classifier, epochs, jit_compile):
         self.settings, self.data, self.embeddings = settings, data, embeddings
-        self.picture_encoder = picture_encoder
+        self.picture_encoder, self.digit_classifier = picture_encoder, digit_classifier
+        self.shape_limits = painting.ShapeLimits(data.images.numpy(), data.shapes[:, 0].numpy(), self.resize)
         self.generator, self.ema_generator = self.build_generator(), self.build_generator()
         self.ema_generator.set_weights(self.generator.get_weights())
         self.trunk, self.head = self.build_discriminator()
@@ -472,7 +323,7 @@ class Stage:
         indices = uniform(19, len(self.data.images), size)
         _, descriptions = paint_batch(self.data, indices, uniform)
         sentences = tf.gather(self.embeddings, phrase(descriptions, uniform, 2)[0])
-        return self.generator_inputs(sentences, normal)[0]
+        return self.generator_inputs(sentences, normal(0, size, self.settings.latent_dim), normal)[0]
 
     def update_batch_norm(self):
         """Measure the BatchNormalization statistics of the EMA generator."""
@@ -482,26 +333,25 @@ class Stage:
         """Return the `Batch` of the training images at `indices`, int32 (batch_size,), this device's share of it."""
         normal_for_all, uniform = random_draws(self.settings.seed, step, self.random_normal)
         pictures, descriptions = paint_batch(self.data, indices, uniform)
-        sentences, complete = phrase(descriptions, uniform, 2)
+        sentences, said = phrase(descriptions, uniform, 2)
         every = tf.gather(self.embeddings, sentences)
         wrong = tf.gather(self.embeddings, wrong_sentences(descriptions, self.settings.hard_share, uniform))
         colours = tf.reshape(tf.gather(painting.PALETTE, descriptions[:, 1:3]), (-1, 6))
-        gray = tf.cast(tf.gather(self.data.images, indices), tf.float32)[..., tf.newaxis] / 255.0
-        real, right, wrong, colours, gray = map(distribution.share_pairs, (
-            self.resize(pictures), every, wrong, colours, self.resize(gray)))
+        share = tf.cast(tf.reduce_all(said[:indices.shape[0] // 2] != grammar.UNSAID, axis=1), tf.float32)
+        real, right, wrong, colours, said = map(distribution.share_pairs, (
+            self.resize(pictures), every, wrong, colours, said))
         size, half = right.shape[0], right.shape[0] // 2
-        asked, asked_colours = (tf.concat([batch[:-half], batch[:half]], 0) for batch in (right, colours))
+        asked, asked_colours, said = (tf.concat([batch[:-half], batch[:half]], 0) for batch in (right, colours, said))
         # Equal sentences are not among those out of which a picture's own is to be found.
         candidates = every[:indices.shape[0] // 2]
         # A sentence that leaves something unsaid does not count: its pictures would be drawn towards what is typical.
-        share = tf.cast(complete[:candidates.shape[0]], tf.float32)
         share = distribution.share(share / tf.maximum(tf.reduce_sum(share), 1.0))
 
         def normal(stream, count, *shape):
             """Draw this device's share, (count, ...), of what is drawn for all."""
             drawn = normal_for_all(stream, count * distribution.replicas(), *shape)
             return tf.concat([distribution.share_pairs(batch) for batch in tf.split(drawn, count // size)], 0)
-        return Batch(real, gray, colours, right, wrong, asked, asked_colours, candidates, share, normal)
+        return Batch(real, colours, right, wrong, asked, asked_colours, said, candidates, share, normal)
 
     def instance_noise(self, pictures, normal, stream):
         """Return `pictures` with noise (Sønderby et al. 2017, https://arxiv.org/abs/1610.04490).
@@ -547,13 +397,30 @@ class Stage:
         losses = choose_own(scores, distribution.share(tf.range(batch.candidates.shape[0])))
         return distribution.replicas() * tf.reduce_sum(batch.matching_share * tf.reduce_mean(losses, 0))
 
+    def shape_loss(self, mask, said, noise):
+        """Return how far the shapes of `mask` (n, h, w, 1) are from those that sentences with `said` (n, 5) may have.
+
+        Where a sentence is silent, the last two numbers of the `noise` (n, latent_dim) pick thickness and slant, as the
+        codes of Chen et al. 2016, InfoGAN, https://arxiv.org/abs/1606.03657, so that pictures vary as real ones do.
+        """
+        places = 0.5 + 0.5 * tf.math.erf(noise[:, -2:] / 2.0**0.5)  # uniformly distributed, as the noise is normally
+        least, greatest = self.shape_limits(said, places)
+        shapes = painting.measure_shapes(mask)
+        return tf.reduce_mean(tf.reduce_sum(tf.nn.relu(least - shapes) + tf.nn.relu(shapes - greatest), 1))
+
+    def digit_loss(self, mask, digits):
+        """Return the frozen classifier's cross-entropy for `digits`, int32 (n,), in `mask` (n, h, w, 1)."""
+        gray = tf.image.resize(mask, (SIDE, SIDE))
+        return tf.reduce_mean(choose_own(self.digit_classifier(gray, training=False), digits))
+
     def train_step(self, indices, step):
         """Update the discriminator and then the generator on one batch; return float32 (7,), HISTORY_COLUMNS.
 
         `indices` are int32 (batch_size,), those of training images; `step` counts batches over both stages.
         """
         settings, batch = self.settings, self.sample(indices, step)
-        inputs, rough_colours = self.generator_inputs(batch.asked, batch.normal)
+        noise = batch.normal(0, batch.asked.shape[0], settings.latent_dim)
+        inputs, rough_colours = self.generator_inputs(batch.asked, noise, batch.normal)
         with tf.GradientTape() as tape:
             _, mean, log_sigma, mask, colours = self.generator(inputs, training=True)
             # Discriminator and encoder see what is drawn in the colours of the real picture of the sentence and compare
@@ -565,10 +432,9 @@ class Stage:
             seen = self.picture_encoder(self.encoder_input(generated), training=False)
             matching = self.matching_loss(batch, seen)
             objective = g_loss + settings.kl_weight * kl + settings.matching_weight * matching
-            # Two pictures of a sentence should vary as real ones do, in thickness and slant to begin with.
-            wanted_shapes = painting.measure_shapes(batch.gray[:batch.gray.shape[0] // 2])
-            objective += settings.shape_weight * energy_score(painting.measure_shapes(mask), wanted_shapes)
-            objective = self.add_own_terms(objective, batch, inputs, generated, seen, colours, rough_colours)
+            objective += settings.shape_weight * self.shape_loss(mask, batch.said, noise)
+            objective += settings.digit_weight * self.digit_loss(mask, batch.said[:, 0])
+            objective = self.add_own_terms(objective, batch, generated, seen, colours, rough_colours)
         distribution.minimize(objective, tape, self.generator.trainable_variables, self.generator_optimizer)
         update_ema(self.ema_generator, self.generator, settings.ema_decay, step - self.first_step)
         return tf.stack([loss_real, loss_generated, loss_wrong, (loss_real + loss_generated) / 2, g_loss, kl, matching])
@@ -581,23 +447,23 @@ class Stage1(Stage):
     build_discriminator = staticmethod(build_stage1_discriminator)
     resize = staticmethod(painting.halve)  # real pictures to the stage's own resolution
 
-    def __init__(self, settings, data, embeddings, picture_encoder, jit_compile=True):
-        super().__init__(settings, data, embeddings, picture_encoder, settings.stage1_epochs, jit_compile)
+    def __init__(self, settings, data, embeddings, picture_encoder, digit_classifier, jit_compile=True):
+        super().__init__(settings, data, embeddings, picture_encoder, digit_classifier, settings.stage1_epochs,
+                         jit_compile)
 
     def build_generator(self):
         """Return a new generator of this stage."""
         return build_stage1_generator(self.settings.latent_dim, self.settings.condition_noise)
 
-    def generator_inputs(self, sentence, normal):
+    def generator_inputs(self, sentence, noise, normal):
         """Return the generator's inputs for the embeddings `sentence` (n, 64), and None for what Stage II adds."""
-        size = sentence.shape[0]
-        return [normal(0, size, self.settings.latent_dim), normal(1, size, CONDITION_DIM), sentence], None
+        return [noise, normal(1, sentence.shape[0], CONDITION_DIM), sentence], None
 
     def encoder_input(self, generated):
         """Return pictures (n, 14, 14, 3) as the picture encoder takes them."""
         return generated
 
-    def add_own_terms(self, objective, batch, inputs, generated, seen, colours, _):
+    def add_own_terms(self, objective, batch, generated, seen, colours, _):
         """Return `objective` plus the terms for what varies in Stage I: all that the sentence leaves unsaid.
 
         What the frozen encoder sees should vary as it does in real pictures, and so should the pixels, where
@@ -607,8 +473,7 @@ class Stage1(Stage):
         objective += settings.energy_weight * (
             energy_score(seen, self.picture_encoder(wanted, training=False))
             + 2.0 / (3 * SIDE**2 / 4)**0.5 * energy_score(flat(generated), flat(wanted)))
-        objective += settings.colour_weight * energy_score(colours, batch.colours[:wanted.shape[0]], 0.5)
-        return objective + settings.mode_seeking_weight * mode_seeking(inputs[0], generated)
+        return objective + settings.colour_weight * energy_score(colours, batch.colours[:wanted.shape[0]], 0.5)
 
 
 class Stage2(Stage):
@@ -620,10 +485,12 @@ class Stage2(Stage):
     build_discriminator = staticmethod(build_stage2_discriminator)
     encoder_input = staticmethod(painting.halve)  # pictures (n, 28, 28, 3) as the picture encoder takes them
 
-    def __init__(self, settings, data, embeddings, picture_encoder, stage1_generator, jit_compile=False):
+    def __init__(self, settings, data, embeddings, picture_encoder, digit_classifier, stage1_generator,
+                 jit_compile=False):
         self.stage1_generator = stage1_generator  # finished and frozen
         self.first_step = settings.stage1_epochs * batches_per_epoch(settings)
-        super().__init__(settings, data, embeddings, picture_encoder, settings.stage2_epochs, jit_compile)
+        super().__init__(settings, data, embeddings, picture_encoder, digit_classifier, settings.stage2_epochs,
+                         jit_compile)
 
     def build_generator(self):
         """Return a new generator of this stage."""
@@ -633,75 +500,23 @@ class Stage2(Stage):
         """Return real pictures in the stage's own resolution: as they are."""
         return pictures
 
-    def generator_inputs(self, sentence, normal):
+    def generator_inputs(self, sentence, noise, normal):
         """Return the generator's inputs for the embeddings `sentence` (n, 64), and Stage I's colours (n, 6)."""
         size = sentence.shape[0]
-        noise, epsilon = normal(0, size, self.settings.latent_dim), normal(1, size, CONDITION_DIM)
-        rough, *_, colours = self.stage1_generator([noise, epsilon, sentence], training=False)
+        rough, *_, colours = self.stage1_generator([noise, normal(1, size, CONDITION_DIM), sentence], training=False)
         return [rough, normal(2, size, CONDITION_DIM), sentence], colours
 
-    def add_own_terms(self, objective, batch, inputs, generated, seen, colours, rough_colours):
-        """Return `objective` plus the term that keeps Stage I's colours, but makes of each the nearest that there is.
+    def add_own_terms(self, objective, batch, generated, seen, shares, rough_colours):
+        """Return `objective` plus the cross-entropy of the named colours that are nearest to Stage I's.
 
         In the spirit of Zhang et al. 2018, https://arxiv.org/abs/1710.10916, section 4.3.
         """
-        wanted = painting.nearest_colours(rough_colours)
-        return objective + self.settings.colour_weight * energy_score(colours, wanted, 0.5)
+        wanted = tf.one_hot(painting.nearest_colours(rough_colours), len(painting.PALETTE))
+        right = tf.reduce_sum(shares * wanted, axis=2)
+        return objective - tf.reduce_mean(tf.math.log(right + 1e-6))
 
 
 # ------------------------------------------------------------------------------------------- training
-
-
-def train_encoders(text_encoder, picture_encoder, data, table, settings):
-    """Train both encoders to match every picture of a batch with its own sentence and the other way around.
-
-    The loss is the symmetric contrastive one of Radford et al. 2021, https://arxiv.org/abs/2103.00020, figure 3. A
-    picture also has sentences to choose from that are wrong in one attribute: among those of other pictures, which
-    mostly show another digit or other colours, thickness and slant would hardly ever decide.
-    `table` holds all sentences as words. Raises FloatingPointError when the loss is no longer finite.
-    """
-    size = min(ENCODER_BATCH_SIZE, len(data.images))
-    batches = len(data.images) // size
-    steps = settings.encoder_epochs * batches
-    variables = text_encoder.trainable_variables + picture_encoder.trainable_variables
-    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, max(steps, 1)))
-    optimizer.build(variables)
-
-    def train_step(indices, step):
-        _, uniform = random_draws(settings.seed, FIRST_ENCODER_STEP + step)
-        pictures, descriptions = paint_batch(data, indices, uniform)
-        right = phrase(descriptions, uniform, 2)[0]
-        words = tf.gather(table, tf.concat([right, wrong_sentences(descriptions, 1.0, uniform)], 0))
-        with tf.GradientTape() as tape:
-            seen = picture_encoder(painting.halve(pictures), training=True)
-            scores = similarities(seen, text_encoder(words, training=True))
-            losses = [choose_own(each, tf.range(size)) for each in (scores, tf.transpose(scores[:, :size]))]
-            loss = tf.reduce_mean(losses[0] + losses[1]) / 2
-        distribution.minimize(loss, tape, variables, optimizer)  # every device does all of this little work
-        return loss
-
-    train_step = distribution.compile_step(train_step, jit_compile=False)
-    bar = keras.utils.Progbar(steps) if sys.stdout.isatty() else None
-    for step in range(steps):
-        if step % batches == 0:
-            order = np.random.default_rng((settings.seed, 1, step)).permutation(len(data.images)).astype(np.int32)
-        indices = tf.constant(order[step % batches * size:][:size])
-        loss = float(train_step(indices, tf.constant(step)))
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the encoders' loss is no longer finite in batch {step + 1}")
-        if bar:
-            bar.update(step + 1, [("matching_loss", loss)])
-        elif (step + 1) % batches == 0:
-            print(f"Encoder epoch {(step + 1) // batches}/{settings.encoder_epochs}: matching_loss {loss:.4f}",
-                  flush=True)
-
-
-class Networks(NamedTuple):
-    """The networks that draw pictures of sentences."""
-
-    text_encoder: keras.Model
-    stage1: keras.Model
-    stage2: keras.Model
 
 
 class StackGAN:
@@ -716,20 +531,23 @@ class StackGAN:
         self.table = tf.constant(grammar.sentence_table(settings.seed))
         self.text_encoder, self.picture_encoder = build_text_encoder(), build_picture_encoder()
         self.embeddings = tf.Variable(tf.zeros((len(self.table), SENTENCE_DIM)), trainable=False)
-        stage1 = Stage1(settings, self.data, self.embeddings, self.picture_encoder)
-        stage2 = Stage2(settings, self.data, self.embeddings, self.picture_encoder, stage1.ema_generator)
+        self.digit_classifier = build_digit_classifier()
+        given = settings, self.data, self.embeddings, self.picture_encoder, self.digit_classifier
+        stage1 = Stage1(*given)
+        stage2 = Stage2(*given, stage1.ema_generator)
         self.stages = stage1, stage2
         self.networks = Networks(self.text_encoder, stage1.ema_generator, stage2.ema_generator)
 
     @property
     def variables(self):
         """All that a checkpoint needs to continue bit for bit: a list."""
-        return [variable for part in (self.text_encoder, self.picture_encoder, *self.stages)
+        return [variable for part in (self.text_encoder, self.picture_encoder, self.digit_classifier, *self.stages)
                 for variable in part.variables]
 
     def train_encoders(self):
-        """Train both encoders; raise FloatingPointError when the loss is no longer finite."""
-        train_encoders(self.text_encoder, self.picture_encoder, self.data, self.table, self.settings)
+        """Train both encoders and the classifier; raise FloatingPointError when the loss is no longer finite."""
+        train_encoders(self.text_encoder, self.picture_encoder, self.digit_classifier, self.data, self.table,
+                       self.settings)
 
     def embed_sentences(self):
         """Compute the embeddings of all sentences; to be called when the text encoder has its final weights."""
@@ -778,7 +596,7 @@ def write_results(run, gan):
                                  (2, settings.stage2_epochs, run.history[split:])):
         save_figure(plots / f"stage{number}_loss_curves.png", curves.draw_losses(
             epochs, rows[:, 3], rows[:, 4], f"Stage {'I' * number}: losses of generator and discriminator"))
-        save_figure(plots / f"stage{number}_conditions.png", draw_conditions(rows, epochs, number))
+        save_figure(plots / f"stage{number}_conditions.png", curves.draw_conditions(rows, epochs, number))
     for network in (gan.text_encoder, gan.picture_encoder, *(
             network for stage in gan.stages for network in (stage.generator, stage.trunk, stage.head))):
         save_figure(plots / f"{network.name}.png", draw_graph(network))
@@ -810,81 +628,10 @@ WALKED_SENTENCES = ("a thin white two leaning left on a blue background",
                     "a thick red eight leaning right on a yellow background")
 
 
-def embed(networks, sentences):
-    """Return the embeddings, float32 (n, 64), of sentences whose words are all known."""
-    return np.concatenate([networks.text_encoder(grammar.to_tokens(sentences[start:start + 1000]), training=False)
-                           for start in range(0, len(sentences), 1000)])
-
-
-def draw_embedded(networks, sentences, noise, epsilons, done=lambda count: None):
-    """Draw one picture for each of `sentences`, embeddings (n, 64).
-
-    `noise` (n, latent_dim) and `epsilons` (2, n, 64), one for each stage, are what is random about it. `done(count)` is
-    called whenever so many have been drawn.
-    Returns arrays of Stage I (n, 14, 14, 3) and of Stage II (n, 28, 28, 3) in [-1, 1].
-    """
-    rough, fine = [], []
-    for start in range(0, len(sentences), 1000):
-        part = slice(start, start + 1000)
-        rough.append(networks.stage1([tf.constant(noise[part]), tf.constant(epsilons[0, part]),
-                                      tf.constant(sentences[part])], training=False)[0])
-        fine.append(networks.stage2([rough[-1], tf.constant(epsilons[1, part]),
-                                     tf.constant(sentences[part])], training=False)[0])
-        done(len(fine[-1]))
-    return np.concatenate(rough), np.concatenate(fine)
-
-
-def draw_pictures(networks, sentences, samples, seed, done=lambda count: None):
-    """Draw `samples` pictures of each of `sentences`, strings with known words, from noise that `seed` determines.
-
-    `networks` has `text_encoder`, `stage1` and `stage2`; `done` is as for `draw_embedded`.
-    Returns float32 arrays (sentences, samples, 14, 14, 3) and (sentences, samples, 28, 28, 3) in [-1, 1].
-    """
-    random, count = np.random.default_rng(seed), len(sentences) * samples
-    noise = random.standard_normal((count, networks.stage1.inputs[0].shape[1]), np.float32)
-    epsilons = random.standard_normal((2, count, CONDITION_DIM), np.float32)
-    embeddings = embed(networks, sentences).repeat(samples, axis=0)
-    return tuple(pictures.reshape(len(sentences), samples, *pictures.shape[1:])
-                 for pictures in draw_embedded(networks, embeddings, noise, epsilons, done))
-
-
 def draw_shown(gan, stage, title):
     """Draw SHOWN_SENTENCES with the networks of a `StackGAN`, as `stage`, 0 or 1, draws them."""
     pictures = draw_pictures(gan.networks, SHOWN_SENTENCES, 10, gan.settings.seed)[stage]
     return draw_sheet(SHOWN_SENTENCES, pictures, title)
-
-
-def draw_sheet(labels, rows, title=None, sides=None, first_apart=False):
-    """Draw `rows` of pictures, (n, h, w, 3) each, in [-1, 1], with `labels` at the left, each for equally many rows.
-
-    A Persian label is followed by its English twin. `sides` are labels of the single rows at the right. There is a gap
-    behind the first picture of each row if it stands apart.
-    """
-    mosaic = np.concatenate([tile_images(painting.full_size(row), len(row)) for row in rows])
-    if first_apart:
-        mosaic = np.insert(mosaic, [SIDE] * 6, 1.0, axis=1)
-    height, width = 2 * mosaic.shape[0], 2 * mosaic.shape[1]  # two pixels of the figure, 100 to the inch, for each
-    twins = [label if label.isascii() else f"{label}\n({grammar.describe(grammar.read(label))})" for label in labels]
-    texts = ["\n".join(line for part in twin.split("\n") for line in textwrap.wrap(part, 38)) for twin in twins]
-    left = 20 + 7 * max(len(line) for text in texts for line in text.split("\n"))
-    right, bottom = 75 if sides else 20, 20
-    top = 30 + 25 * title.count("\n") + 25 if title else 20
-    figure = Figure(((left + width + right) / 100, (bottom + height + top) / 100), dpi=100)
-    axes = figure.add_axes((left / (left + width + right), bottom / (bottom + height + top),
-                            width / (left + width + right), height / (bottom + height + top)))
-    axes.imshow((mosaic + 1) / 2, interpolation="nearest")
-    axes.set_xticks([])
-    axes.set_yticks((np.arange(len(labels)) + 0.5) * len(mosaic) / len(labels), texts, fontsize=10,
-                    parse_math=False)  # a dollar is a dollar
-    axes.tick_params(length=0)
-    if sides:
-        axes = axes.twinx()
-        axes.set_ylim(len(mosaic), 0)
-        axes.set_yticks((np.arange(len(sides)) + 0.5) * len(mosaic) / len(sides), sides, fontsize=10)
-        axes.tick_params(length=0)
-    if title:
-        figure.suptitle(title, y=1 - 10 / (bottom + height + top), va="top", fontsize=14, parse_math=False)
-    return figure
 
 
 def draw_walk(networks, start, end, seed, steps=12, walkers=3):
@@ -901,45 +648,7 @@ def draw_walk(networks, start, end, seed, steps=12, walkers=3):
     return draw_sheet(labels, rows, f"From “{start}”\nto “{end}”", ("Stage I", "Stage II") * walkers)
 
 
-def draw_conditions(history, epochs, number):
-    """Draw the KL term and the matching loss of a stage over its `epochs` epochs from its history (batches, 7)."""
-    figure = curves.draw_curves(
-        epochs, {"KL divergence of the conditions, per dimension": (history[:, 5], "tab:purple"),
-                 "matching loss": (history[:, 6], "tab:green")},
-        "nats", f"Stage {'I' * number}: how much of the sentence the generator hears", 0.0,
-        "0: conditions that say nothing (KL), pictures whose sentence is certain (matching)")
-    # The first batches, whose matching loss is several times as high, would squeeze all the rest.
-    figure.axes[0].set_ylim(-0.05, 1.2 * history[:, 5:].reshape(epochs, -1, 2).mean(1).max())
-    return figure
-
-
 # --------------------------------------------------------------------------------------- command line
-
-
-NETWORK_FILES = {"text_encoder": [(grammar.LONGEST,)], "stage1_generator": [(None,), (CONDITION_DIM,), (SENTENCE_DIM,)],
-                 "stage2_generator": [(SIDE // 2, SIDE // 2, 3), (CONDITION_DIM,), (SENTENCE_DIM,)]}
-
-
-def load_networks(folder):
-    """Load what training left in `folder`; return its `Networks`.
-
-    Raises InputError if a network is missing, damaged or another one.
-    """
-    loaded, remedy = [], "train first with 'python stackgan_mnist.py'"
-    for name, shapes in NETWORK_FILES.items():
-        path = Path(folder) / f"{name}.keras"
-        if not os.path.isfile(path):
-            raise InputError(f"there is no network {path.absolute()}; {remedy}"
-                             + cli.offer("--output-dir", Path(__file__).parent / "outputs" / "stackgan"))
-
-        def accepts(network, name=name, shapes=shapes):
-            found = [tuple(value.shape[1:]) for value in network.inputs]
-            words = {layer.input_dim for layer in network.layers if isinstance(layer, layers.Embedding)}
-            known = network.name == name and words <= {len(grammar.VOCABULARY) + 1} and len(found) == len(shapes)
-            return known and all(shape == wanted or wanted == (None,) and len(shape) == 1
-                                 for shape, wanted in zip(found, shapes, strict=True))
-        loaded.append(load_network(path, accepts, remedy))
-    return Networks(*loaded)
 
 
 def generate(settings):
@@ -975,28 +684,15 @@ def draw_file(settings):
 
     Raises InputError if the file, a sentence or a network cannot be used, OSError if the arrays cannot be written.
     """
-    option = f"--sentences {settings.sentences}"
-    try:
-        lines = Path(settings.sentences).read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except OSError as error:
-        raise InputError(f"{option} cannot be read ({error.strerror}): check the path") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{option} is not UTF-8 text: save it as UTF-8") from error
-    if not lines:
-        raise InputError(f"{option} is empty: write one sentence a line")
-    for number, line in enumerate(lines, 1):
-        try:
-            grammar.read(line)
-        except InputError as error:
-            raise InputError(f"{option}, line {number}: {error}") from error
+    lines = grammar.read_file(settings.sentences)
     path = Path(settings.arrays)
     if path.suffix != ".npz" or os.path.isdir(path):
         raise InputError(f"--arrays {path}: give a file that ends with .npz")
     count = len(lines) * settings.samples
     needed = 2 * count * 4 * 3 * (SIDE**2 + SIDE**2 // 4)  # float32 colours of both stages, while blocks are joined
     if needed > cli.total_memory():
-        raise InputError(f"{option}: {count:,} pictures need {needed / 2**30:.0f} GiB of memory; "
-                         "give fewer --samples, or the file in parts")
+        raise InputError(f"--sentences {settings.sentences}: {count:,} pictures need {needed / 2**30:.0f} GiB of "
+                         "memory; give fewer --samples, or the file in parts")
     networks = load_networks(settings.output_dir)
     open_folder(path.parent)  # before the drawing, which takes its time
     done = cli.announce(f"Drawing {count:,} pictures", count)
@@ -1016,7 +712,7 @@ def add_training_options(parser):
             ("--stage2-epochs", cli.whole_number(1, 499), 4,
              "passes in which Stage II learns to draw 28 x 28 pixels from them"),
             ("--batch-size", cli.whole_number(4, 10**6), 64, "pictures per update"),
-            ("--latent-dim", cli.whole_number(1, 10**4), 100, "length of the noise vector of Stage I"),
+            ("--latent-dim", cli.whole_number(2, 10**4), 100, "length of the noise vector of Stage I"),
             ("--generator-learning-rate", cli.positive_number, 1e-3,
              "first step size of Adam for both generators; it falls along a cosine to a twentieth"),
             ("--discriminator-learning-rate", cli.positive_number, 1e-3, "the same for both discriminators"),
@@ -1036,12 +732,11 @@ def add_training_options(parser):
             ("--energy-weight", cli.fraction_below(100), 5.0,
              "weight of the energy score, which is best where Stage I's pictures of a sentence vary as real ones do"),
             ("--colour-weight", cli.fraction_below(100), 10.0,
-             "weight of the energy score of Stage I's colours, and of how far Stage II's are from the named colours "
-             "nearest to them"),
-            ("--shape-weight", cli.fraction_below(100), 4.0,
-             "weight of the energy score of thickness and slant, in both stages"),
-            ("--mode-seeking-weight", cli.fraction_below(100), 0.03,
-             "weight of the term that makes Stage I draw a sentence in different ways; 0 for none"),
+             "weight of the energy score of Stage I's colours"),
+            ("--shape-weight", cli.fraction_below(100), 15.0,
+             "weight of how far thickness and slant are from what the sentence says or, where it is silent, the noise"),
+            ("--digit-weight", cli.fraction_below(100), 0.5,
+             "weight of a frozen classifier's cross-entropy for the digit that the sentence says"),
             ("--input-noise", cli.fraction_below(10), 0.2,
              "standard deviation of the noise on all pictures that the discriminators see"),
             ("--ema-decay", cli.fraction_below(1), 0.998,

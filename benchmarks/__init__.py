@@ -4,7 +4,6 @@
     roofline           what no step can be faster than
     classic_keras      the loop of the scripts that people copy
     pytorch            the step of `cgan_mnist.py` in PyTorch
-    pytorch_stackgan   the steps of `stackgan_mnist.py` in PyTorch
     turns, contender   processes that take turns, one for each of these
     whole_command      the default command from start to end
     workers, worker    several processes that share every batch, measured

@@ -6,8 +6,10 @@ whether XLA compiles the step, and `eager`, whether it runs without any compilat
 
 import cgan_mnist
 import stackgan_mnist
+from mnist_gan.data.described import prepare_data
 from mnist_gan.data.mnist import load_data
 from mnist_gan.data.sentences import sentence_table
+from mnist_gan.encoders import SENTENCE_DIM, build_digit_classifier, build_picture_encoder
 
 import tensorflow as tf
 
@@ -38,10 +40,10 @@ def build_stage(settings):
     """
     (x_train, y_train), _ = load_data()
     settings.train_size = 10_000
-    data = stackgan_mnist.prepare_data(x_train[:settings.train_size], y_train[:settings.train_size])
-    shape = len(sentence_table(0)), stackgan_mnist.SENTENCE_DIM
-    embeddings = tf.Variable(tf.random.stateless_normal(shape, (0, 0)), trainable=False)
-    inputs = settings, data, embeddings, stackgan_mnist.build_picture_encoder()
+    data = prepare_data(x_train[:settings.train_size], y_train[:settings.train_size])
+    embeddings = tf.Variable(tf.random.stateless_normal((len(sentence_table(0)), SENTENCE_DIM), (0, 0)),
+                             trainable=False)
+    inputs = settings, data, embeddings, build_picture_encoder(), build_digit_classifier()
     if settings.stage == 1:
         return stackgan_mnist.Stage1(*inputs, jit_compile=settings.jit_compile)
     return stackgan_mnist.Stage2(*inputs, stackgan_mnist.build_stage1_generator(), jit_compile=settings.jit_compile)

@@ -7,13 +7,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 from coursework.cache import Cache, code_checksum
+from mnist_gan.data.described import prepare_data
 from mnist_gan.data.mnist import scale_images
 from mnist_gan.data.painting import full_size, shape_cuts
 from mnist_gan.data.sentences import sentence_table
+from mnist_gan.drawing.stackgan import load_networks
+from mnist_gan.encoders import build_digit_classifier, build_picture_encoder, train_encoders
 from mnist_gan.metrics.attributes import find_attributes, prepare_scenes
 from mnist_gan.metrics.classifiers import classify, load_classifier
 from mnist_gan.metrics.distances import nearest
-from stackgan_mnist import build_picture_encoder, load_networks, parse_arguments, prepare_data, train_encoders
+from stackgan_mnist import parse_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMITTED = ROOT / "results"  # what the reports quote; no experiment with default folders writes there
@@ -102,7 +105,7 @@ class Context:
 
     @functools.cached_property
     def stage_inputs(self):
-        """What short trainings of a stage start from: the data, the embeddings of all sentences, a picture encoder.
+        """What short trainings of a stage start from: the data, all sentences' embeddings, picture encoder, classifier.
 
         The sentences are embedded by the committed text encoder; the picture encoder was trained for ENCODER_EPOCHS to
         match it.
@@ -113,7 +116,8 @@ class Context:
         # Loaded anew: loading draws random numbers, and with `stackgan_networks` the picture encoder's initial weights
         # would depend on whether these were asked for before.
         text_encoder, picture_encoder = load_networks(COMMITTED / "stackgan").text_encoder, build_picture_encoder()
+        digit_classifier = build_digit_classifier()
         text_encoder.trainable = False  # so that it keeps its weights and its statistics
-        train_encoders(text_encoder, picture_encoder, data, table, settings)
+        train_encoders(text_encoder, picture_encoder, digit_classifier, data, table, settings)
         embeddings = tf.Variable(text_encoder.predict(table, batch_size=4096, verbose=0), trainable=False)
-        return data, embeddings, picture_encoder
+        return data, embeddings, picture_encoder, digit_classifier

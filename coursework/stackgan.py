@@ -15,10 +15,12 @@ from mnist_gan.data.mnist import SIDE, blocks
 from mnist_gan.data.painting import enlarge, full_size, halve, paint
 from mnist_gan.data.sentences import ATTRIBUTES, read
 from mnist_gan.drawing.pictures import tile_images
+from mnist_gan.drawing.stackgan import draw_embedded, embed
+from mnist_gan.encoders import CONDITION_DIM
 from mnist_gan.metrics.attributes import ALL_FIVE, attribute_accuracy, checkerboard_energy, conditional_diversity
 from mnist_gan.networks import multiply_adds
 from mnist_gan.running.run import shuffled_batches
-from stackgan_mnist import CONDITION_DIM, SHOWN_SENTENCES, Stage1, Stage2, draw_embedded, embed, parse_arguments
+from stackgan_mnist import SHOWN_SENTENCES, Stage1, Stage2, parse_arguments
 
 STAGE1_BATCHES, STAGE2_BATCHES, QUICK_BATCHES = 600, 250, 4
 PLACES = (*ATTRIBUTES, ALL_FIVE)
@@ -242,7 +244,7 @@ STAGE1_VARIANTS = {
     "no wrong sentences": ("--wrong-sentence-weight", "0"), "no hard wrong ones": ("--hard-share", "0"),
     "no matching term": ("--matching-weight", "0"), "no energy score": ("--energy-weight", "0"),
     "no colour term": ("--colour-weight", "0"), "no shape term": ("--shape-weight", "0"),
-    "no mode seeking": ("--mode-seeking-weight", "0")}
+    "no digit term": ("--digit-weight", "0")}
 
 
 def stage1_parts(context):

@@ -13,23 +13,23 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from benchmarks import pytorch, pytorch_stackgan
+from benchmarks import pytorch
 from torch import nn
 
 
 def keras_shapes(layer):
     """Return the shapes of the weights that Keras has for a PyTorch `layer`."""
     shape = tuple(layer.weight.shape)
-    if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
+    if isinstance(layer, nn.BatchNorm1d):
         return [shape] * 4
-    kernel = shape if isinstance(layer, nn.Embedding) else (*shape[2:], shape[1], shape[0])
+    kernel = shape if isinstance(layer, nn.Embedding) else (shape[1], shape[0])
     return [kernel] if getattr(layer, "bias", None) is None else [kernel, shape[:1]]
 
 
 def take_weights(module, unused):
     """Give every layer of `module` the weights of the first of the Keras layers `unused` that has its shapes."""
     children = [layer for layer in module.modules() if not list(layer.children())]
-    for place, layer in enumerate(children):
+    for layer in children:
         if not hasattr(layer, "weight"):
             continue
         number = next(number for number, arrays in enumerate(unused)
@@ -39,17 +39,8 @@ def take_weights(module, unused):
             tensors = layer.weight, layer.bias, layer.running_mean, layer.running_var
         else:
             tensors = layer.weight, getattr(layer, "bias", None)
-        kernel = arrays[0]
-        if kernel.ndim == 4:
-            if isinstance(children[min(place + 1, len(children) - 1)], nn.PixelShuffle):
-                # Keras has the four pixels of a channel far apart.
-                arrays = [np.stack(np.split(array, 4, -1), -1).reshape(array.shape) for array in arrays]
-            arrays[0] = arrays[0].transpose(3, 2, 0, 1)
-        elif kernel.ndim == 2 and not isinstance(layer, nn.Embedding):
-            if place and isinstance(children[place - 1], nn.Flatten):  # Keras has the channels last
-                channels = 4 if len(kernel) == pytorch.PIXELS else 128
-                kernel = kernel.reshape(-1, channels, kernel.shape[1]).swapaxes(0, 1).reshape(kernel.shape)
-            arrays[0] = kernel.T
+        if isinstance(layer, nn.Linear):
+            arrays[0] = arrays[0].T
         for tensor, array in zip(tensors, arrays, strict=False):
             tensor.data.copy_(torch.from_numpy(np.ascontiguousarray(array)))
     assert not unused
@@ -78,16 +69,12 @@ def main():
     def record(objective, optimizer):
         objectives.append(float(objective))
         minimize(objective, optimizer)
-    minimize, pytorch.minimize, pytorch_stackgan.minimize = pytorch.minimize, record, record
+    minimize, pytorch.minimize = pytorch.minimize, record
     images = np.zeros((settings.train_size, 28, 28), np.uint8)  # none is drawn
-    if settings.stage == 0:
-        gan, inputs = pytorch.CGAN(settings, images, images[:, 0, 0]), (pytorch.Batch(**batch),)
-    else:
-        stage = pytorch_stackgan.Stage1 if settings.stage == 1 else pytorch_stackgan.Stage2
-        gan, inputs = stage(settings, images), (pytorch_stackgan.Batch(**batch),)
+    gan = pytorch.CGAN(settings, images, images[:, 0, 0])
     for network, layers in weights.items():
         take_weights(getattr(gan, network), layers)
-    print(json.dumps({"losses": gan.train_step(*inputs).tolist(), "objectives": objectives}))
+    print(json.dumps({"losses": gan.train_step(pytorch.Batch(**batch)).tolist(), "objectives": objectives}))
 
 
 main()

@@ -13,7 +13,7 @@ from mnist_gan.data.mnist import scale_images
 from mnist_gan.data.painting import enlarge
 from mnist_gan.metrics.distances import frechet_distance, precision_recall
 from mnist_gan.networks import multiply_adds
-from stackgan_mnist import draw_embedded, embed, load_networks
+from mnist_gan.drawing.stackgan import draw_embedded, embed, load_networks
 
 
 def test_a_convolutions_matrix_is_that_of_the_literature():

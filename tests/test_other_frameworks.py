@@ -8,10 +8,8 @@ import sys
 import cgan_mnist
 import numpy as np
 import pytest
-import stackgan_mnist
 import tensorflow as tf
 from helpers import ROOT, bundled_arrays, clean_environment
-from mnist_gan.data.painting import PALETTE
 from mnist_gan.networks import all_layers
 from mnist_gan.running import distribution
 
@@ -39,9 +37,7 @@ def exported(networks):
     """Move biases and statistics of Keras `networks` {name: list of them} from their start; return their weights."""
     random, weights = np.random.default_rng(0), {}
     for name, parts in networks.items():
-        # Sentences are turned into the mean first, which Keras counts second.
-        layers = sorted((layer for part in parts for layer in all_layers(part) if layer.weights),
-                        key=lambda layer: layer.name == "condition_log_sigma")
+        layers = [layer for part in parts for layer in all_layers(part) if layer.weights]
         for place, layer in enumerate(layers):
             layer.set_weights([array + 0.1 * random.random(array.shape, np.float32) if array.ndim == 1 else array
                                for array in layer.get_weights()])
@@ -54,7 +50,7 @@ def losses_of(framework, folder, settings, weights, batch):
     """Return what `pytorch_losses.py` or `jax_losses.py` finds: the losses and the objectives."""
     if importlib.util.find_spec({"pytorch": "torch"}.get(framework, framework)) is None:
         pytest.skip(f"{framework} is not installed")
-    batch = {f"batch/{name}": np.moveaxis(array, -1, 1) if array.ndim == 4 else array for name, array in batch.items()}
+    batch = {f"batch/{name}": array for name, array in batch.items()}
     np.savez(folder / "step.npz", settings=json.dumps(settings), **weights, **batch)
     found = subprocess.run([sys.executable, ROOT / "tests" / f"{framework}_losses.py", folder / "step.npz"],
                            env={**clean_environment(), "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
@@ -72,34 +68,7 @@ def test_the_step_of_the_cgan_has_the_same_losses(tmp_path, objectives, framewor
     batch = {"images": images, "labels": labels, "wrong_labels": gan.wrong_labels(labels[:SIZE // 2], STEP),
              "discriminator_noise": samples[0][0], "discriminator_labels": samples[0][1],
              "generator_noise": samples[1][0], "generator_labels": samples[1][1]}
-    found = losses_of(framework, tmp_path, {**vars(settings), "stage": 0, "step": STEP}, weights,
+    found = losses_of(framework, tmp_path, {**vars(settings), "step": STEP}, weights,
                       {name: tensor.numpy() for name, tensor in batch.items()})
     np.testing.assert_allclose(found["losses"], gan.train_step(indices, tf.constant(STEP)), rtol=1e-4)
-    np.testing.assert_allclose(found["objectives"], objectives, rtol=1e-4)
-
-
-@pytest.mark.parametrize("number", [1, 2])
-def test_the_step_of_a_stage_has_the_same_losses(tmp_path, objectives, number):
-    settings = stackgan_mnist.parse_arguments(SETTINGS)
-    arrays, indices = bundled_arrays(64), tf.range(SIZE)
-    data = stackgan_mnist.prepare_data(arrays["x_train"], arrays["y_train"].astype(np.int32))
-    embeddings = tf.Variable(tf.random.stateless_normal((77_760, stackgan_mnist.SENTENCE_DIM), (0, 0)))
-    encoder, stage1_generator = stackgan_mnist.build_picture_encoder(), stackgan_mnist.build_stage1_generator()
-    inputs = settings, data, embeddings, encoder
-    stage = (stackgan_mnist.Stage1(*inputs, jit_compile=False) if number == 1 else
-             stackgan_mnist.Stage2(*inputs, stage1_generator, jit_compile=False))
-    networks = {"generator": [stage.generator], "discriminator": [stage.trunk, stage.head],
-                "picture_encoder": [encoder]}
-    weights = exported(networks if number == 1 else {**networks, "stage1_generator": [stage1_generator]})
-    drawn, side = stage.sample(indices, STEP), 14 * number
-    batch = {"colours": drawn.colours, "right": drawn.right, "wrong": drawn.wrong,
-             "matching_share": drawn.matching_share, "noise": drawn.normal(0, SIZE, settings.latent_dim),
-             "epsilon": drawn.normal(1, SIZE, 64), "stage2_epsilon": drawn.normal(2, SIZE, 64),
-             "discriminator_noise": drawn.normal(4, 2 * SIZE, side, side, 3),
-             "generator_noise": drawn.normal(5, SIZE, side, side, 3),
-             "images": tf.gather(data.images, indices)[..., tf.newaxis]}
-    found = losses_of(
-        "pytorch", tmp_path, {**vars(settings), "stage": number, "sentences": 1, "palette": PALETTE.tolist()}, weights,
-        {name: tensor.numpy() for name, tensor in batch.items()})
-    np.testing.assert_allclose(found["losses"], stage.train_step(indices, tf.constant(STEP)), rtol=1e-4)
     np.testing.assert_allclose(found["objectives"], objectives, rtol=1e-4)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import bundled_arrays
-from mnist_gan.data.painting import (NEVER_SEEN, PALETTE, draw_colours, enlarge, halve, measure_shapes, paint,
-                                read_pictures, shape_classes, shape_cuts, shears, stroke_widths)
-from mnist_gan.data.sentences import COLOURS
+from mnist_gan.data.painting import (MARGIN, NEVER_SEEN, PALETTE, PERCENTILES, ShapeLimits, draw_colours, enlarge,
+                                     halve, measure_shapes, paint, read_pictures, shape_classes, shape_cuts, shears,
+                                     stroke_widths)
+from mnist_gan.data.sentences import COLOURS, UNSAID
 
 PAIRS = [(ink, background) for ink in range(8) for background in range(8) if ink != background]
 
@@ -59,6 +60,26 @@ def test_a_third_of_the_training_images_falls_into_each_class():
     images = bundled_arrays(6000)["x_train"]
     for classes in shape_classes(images / np.float32(255), shape_cuts(images)):
         np.testing.assert_allclose(np.bincount(classes) / len(classes), 1 / 3, atol=0.001)
+
+
+@pytest.mark.parametrize("resize", [halve, tf.identity])
+def test_pictures_may_have_the_shapes_of_a_class_that_is_said_or_those_about_a_place(resize):
+    images, digits = (bundled_arrays(3000)[name] for name in ("x_train", "y_train"))
+    limits, places = ShapeLimits(images, digits, resize), np.full((3000, 2), 0.5, np.float32)
+    shapes = measure_shapes(resize(images[..., np.newaxis] / np.float32(255))).numpy()
+    classes = np.stack([np.digitize(column, np.percentile(column, PERCENTILES)) for column in shapes.T], 1)
+    said = np.column_stack([digits, np.full((3000, 2), UNSAID), classes]).astype(np.int32)
+    least, greatest = (side.numpy() for side in limits(said, places))
+    # Each image is within the borders of its classes, which are moved inwards by a margin, and within no others.
+    assert ((least - MARGIN - 1e-4 <= shapes) & (shapes <= greatest + MARGIN + 1e-4)).all()
+    other = np.column_stack([said[:, :3], (classes + 1) % 3]).astype(np.int32)
+    least, greatest = (side.numpy() for side in limits(other, places))
+    assert not ((least - MARGIN < shapes - 1e-4) & (shapes + 1e-4 < greatest + MARGIN)).any()
+    said[:, 3:] = UNSAID
+    for place in (0.0, 0.25, 0.75, 1.0):
+        for side, nearby in zip(limits(said, 0 * places + np.float32(place)), (-0.1, 0.1), strict=True):
+            below = [(shapes[digits == digit] < side.numpy()[digits == digit]).mean(0) for digit in range(10)]
+            np.testing.assert_allclose(below, np.clip(place + nearby, 0.01, 0.99), atol=0.03)
 
 
 def test_the_pairs_that_are_never_seen_are_a_tenth_and_never_drawn():

@@ -84,6 +84,7 @@ def test_a_run_killed_in_both_stages_ends_with_the_same_bytes(run_command, stack
     assert not [name for name in left if left[name] != expected[name]]
     # The last epoch trained Stage II alone: encoders and Stage I are what they were, bit for bit.
     frozen = [stackgan_mnist.build_text_encoder(), stackgan_mnist.build_picture_encoder(),
+              stackgan_mnist.build_digit_classifier(),
               stackgan_mnist.build_stage1_generator(), stackgan_mnist.build_stage1_generator(),
               *stackgan_mnist.build_stage1_discriminator()]
     names = [f"variable_{number:03d}" for number in range(sum(len(network.variables) for network in frozen))]

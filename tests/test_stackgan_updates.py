@@ -6,7 +6,9 @@ import pytest
 import stackgan_mnist
 import tensorflow as tf
 from helpers import bundled_arrays
+from mnist_gan.data.described import paint_batch, phrase, prepare_data, random_draws, wrong_sentences
 from mnist_gan.data.painting import NEVER_SEEN, PALETTE, guess_colours, halve, measure_shapes, nearest_colours, paint
+from mnist_gan.encoders import build_digit_classifier, build_picture_encoder, build_text_encoder, train_encoders
 from mnist_gan.networks import all_layers
 from mnist_gan.data.sentences import CHOICES, COLOURS, PHRASINGS_PER_DESCRIPTION, UNSAID, sentence_table, to_tokens
 
@@ -49,28 +51,28 @@ def said_in(indices):
 
 @pytest.fixture(scope="module")
 def batch():
-    """Descriptions of 3,000 painted pictures, the sentences about them and whether these say everything."""
+    """Descriptions of 3,000 painted pictures and what sentences about them say."""
     arrays = bundled_arrays(3000)
-    data = stackgan_mnist.prepare_data(arrays["x_train"], arrays["y_train"].astype(np.int32))
-    _, uniform = stackgan_mnist.random_draws(0, 5)
-    _, descriptions = stackgan_mnist.paint_batch(data, tf.range(3000), uniform)
-    indices, complete = stackgan_mnist.phrase(descriptions, uniform, 2)
-    return descriptions, said_in(indices), complete.numpy()
+    data = prepare_data(arrays["x_train"], arrays["y_train"].astype(np.int32))
+    _, uniform = random_draws(0, 5)
+    _, descriptions = paint_batch(data, tf.range(3000), uniform)
+    indices, said = phrase(descriptions, uniform, 2)
+    np.testing.assert_array_equal(said, said_in(indices))
+    return descriptions, said.numpy()
 
 
 def test_sentences_are_true_of_their_pictures_and_leave_things_unsaid(batch):
     true, said = batch[0].numpy(), batch[1]
     unsaid = said == UNSAID
     assert ((said == true) | unsaid).all() and not unsaid[:, 0].any()
-    np.testing.assert_array_equal(batch[2], ~unsaid.any(1))
     np.testing.assert_allclose(unsaid[:, 1:].mean(0), 1 - 7 / 8 * 3 / 4, atol=0.03)
     np.testing.assert_allclose(unsaid[:, 1:].all(1).mean(), 1 / 8 + 7 / 8 / 4**4, atol=0.02)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_wrong_sentences_are_wrong_and_the_hard_ones_in_one_attribute(batch, share):
-    _, uniform = stackgan_mnist.random_draws(0, 6)
-    true, said = batch[0].numpy(), said_in(stackgan_mnist.wrong_sentences(batch[0], share, uniform))
+    _, uniform = random_draws(0, 6)
+    true, said = batch[0].numpy(), said_in(wrong_sentences(batch[0], share, uniform))
     faults = (said != true) & (said != UNSAID)
     assert (faults.sum(1) >= 1).all()
     hard = faults[:round(share * len(faults))]
@@ -82,8 +84,8 @@ def test_wrong_sentences_are_wrong_and_the_hard_ones_in_one_attribute(batch, sha
 
 
 def test_unseen_pairs_are_neither_painted_nor_said(batch):
-    _, uniform = stackgan_mnist.random_draws(0, 7)
-    wrong = said_in(stackgan_mnist.wrong_sentences(batch[0], 0.5, uniform))
+    _, uniform = random_draws(0, 7)
+    wrong = said_in(wrong_sentences(batch[0], 0.5, uniform))
     for descriptions in (batch[0].numpy(), batch[1], wrong):
         assert not UNSEEN & set(map(tuple, descriptions[:, :2].tolist()))
 
@@ -126,28 +128,30 @@ def test_without_condition_noise_epsilon_changes_nothing():
 
 def test_the_text_encoder_hears_the_order_of_words():
     keras.utils.set_random_seed(0)
-    encoder = stackgan_mnist.build_text_encoder()
+    encoder = build_text_encoder()
     one, other = encoder(to_tokens(["a red one on blue", "a blue one on red"])).numpy()
     assert np.abs(one - other).max() > 0.01
     np.testing.assert_allclose(np.linalg.norm([one, other], axis=1), 8, rtol=1e-5)
 
 
-def test_the_encoders_learn_to_match_real_digits_with_their_sentences():
+def test_the_encoders_learn_to_match_digits_with_sentences_and_the_classifier_to_tell_digits():
     arrays = bundled_arrays(3000)
     settings = stackgan_mnist.parse_arguments(["--encoder-epochs", "8"])
     keras.utils.set_random_seed(0)
-    encoders = stackgan_mnist.build_text_encoder(), stackgan_mnist.build_picture_encoder()
-    data = stackgan_mnist.prepare_data(arrays["x_train"], arrays["y_train"].astype(np.int32))
-    stackgan_mnist.train_encoders(*encoders, data, tf.constant(sentence_table(0)), settings)
-    _, uniform = stackgan_mnist.random_draws(0, 5)
-    pictures, _ = stackgan_mnist.paint_batch(data, tf.range(500), uniform)
+    encoders = build_text_encoder(), build_picture_encoder(), build_digit_classifier()
+    data = prepare_data(arrays["x_train"], arrays["y_train"].astype(np.int32))
+    train_encoders(*encoders, data, tf.constant(sentence_table(0)), settings)
+    _, uniform = random_draws(0, 5)
+    pictures, _ = paint_batch(data, tf.range(500), uniform)
     described = [f"{ink} on {background}" for ink in COLOURS for background in COLOURS if ink != background]
     sentences = encoders[0](to_tokens([f"a seven {text}" for text in described])).numpy()
     found = (encoders[1](halve(pictures)).numpy() @ sentences.T).argmax(1)
-    _, descriptions = stackgan_mnist.paint_batch(data, tf.range(500), uniform)
+    _, descriptions = paint_batch(data, tf.range(500), uniform)
     right = [f"{COLOURS[ink]} on {COLOURS[background]}" for ink, background in descriptions.numpy()[:, 1:3]]
     # By chance 1 of 56 would be right.
     assert np.mean([described[number] == text for number, text in zip(found, right, strict=True)]) > 0.15
+    gray = np.float32(arrays["x_train"][:500, ..., np.newaxis] / 255)
+    assert (encoders[2](gray).numpy().argmax(1) == arrays["y_train"][:500]).mean() > 0.9
 
 
 # --------------------------------------------------------------------------------------------------- updates
@@ -157,9 +161,9 @@ def test_the_encoders_learn_to_match_real_digits_with_their_sentences():
 def build_stage():
     """A function of a stage and command-line options: the stage, always with the same weights and other networks."""
     arrays = bundled_arrays(64)
-    data = stackgan_mnist.prepare_data(arrays["x_train"], arrays["y_train"].astype(np.int32))
+    data = prepare_data(arrays["x_train"], arrays["y_train"].astype(np.int32))
     keras.utils.set_random_seed(0)
-    encoder = stackgan_mnist.build_picture_encoder()
+    encoder, classifier = build_picture_encoder(), build_digit_classifier()
     embeddings = tf.Variable(tf.random.stateless_normal((len(sentence_table(0)), 64), (0, 0)))
 
     def build(stage, *options):
@@ -167,9 +171,9 @@ def build_stage():
         settings.train_size = 64
         keras.utils.set_random_seed(0)
         if stage == 1:
-            return stackgan_mnist.Stage1(settings, data, embeddings, encoder)
+            return stackgan_mnist.Stage1(settings, data, embeddings, encoder, classifier)
         first = stackgan_mnist.build_stage1_generator(condition_noise=settings.condition_noise)
-        return stackgan_mnist.Stage2(settings, data, embeddings, encoder, first)
+        return stackgan_mnist.Stage2(settings, data, embeddings, encoder, classifier, first)
     return build
 
 
@@ -188,7 +192,8 @@ def gan():
 @pytest.mark.parametrize("stage", [1, 2])
 def test_a_stage_trains_all_its_own_weights_and_freezes_everything_else(gan, stage):
     own, other = gan.stages[stage - 1], gan.stages[2 - stage]
-    frozen = [*gan.text_encoder.variables, *gan.picture_encoder.variables, *other.variables]
+    frozen = [*gan.text_encoder.variables, *gan.picture_encoder.variables, *gan.digit_classifier.variables,
+              *other.variables]
     trained = [variable for network in (own.generator, own.ema_generator, own.trunk, own.head)
                for variable in network.trainable_variables]
     frozen_before, trained_before = values(frozen), values(trained)
@@ -202,11 +207,11 @@ def test_a_stage_trains_all_its_own_weights_and_freezes_everything_else(gan, sta
 
 def test_the_kl_divergence_is_that_of_the_conditions(gan):
     stage = gan.stages[0]
-    normal, uniform = stackgan_mnist.random_draws(0, 0)
+    normal, uniform = random_draws(0, 0)
     arrays = bundled_arrays(64)
-    data = stackgan_mnist.prepare_data(arrays["x_train"], arrays["y_train"].astype(np.int32))
-    _, descriptions = stackgan_mnist.paint_batch(data, tf.range(SIZE), uniform)
-    indices, _ = stackgan_mnist.phrase(descriptions, uniform, 2)
+    data = prepare_data(arrays["x_train"], arrays["y_train"].astype(np.int32))
+    _, descriptions = paint_batch(data, tf.range(SIZE), uniform)
+    indices, _ = phrase(descriptions, uniform, 2)
     words = tf.gather(sentence_table(0), tf.concat([indices[:SIZE // 2]] * 2, 0))
     _, mean, log_sigma, *_ = stage.generator([normal(0, SIZE, 100), normal(1, SIZE, 64), gan.text_encoder(words)])
     mean, sigma = mean.numpy().astype(float), np.exp(log_sigma.numpy().astype(float))
@@ -233,7 +238,8 @@ def test_a_small_power_of_the_energy_score_insists_on_small_distances():
 def test_what_a_picture_shows_is_its_mask_in_its_colours(gan, stage):
     inputs = gan.stages[stage - 1].draw_inputs(0, SIZE)
     picture, _, _, mask, colours = gan.stages[stage - 1].generator(inputs)
-    ink, background = np.split(colours.numpy()[:, None, None], 2, axis=-1)
+    colours = colours.numpy() if stage == 1 else colours.numpy() @ PALETTE
+    ink, background = np.split(colours.reshape(-1, 1, 1, 6), 2, axis=-1)
     expected = np.clip(background + (ink - background) * mask.numpy(), -1, 1)
     np.testing.assert_allclose(picture, expected, atol=1e-5)
 
@@ -246,45 +252,52 @@ def test_colours_are_found_in_rough_pictures_and_the_nearest_ones_named():
     assert np.abs(found[:, :3] - PALETTE[inks]).mean() < 0.3
     off = np.random.default_rng(0).uniform(-0.2, 0.2, (64, 6))  # half as far as the nearest two colours are apart
     right = np.concatenate([PALETTE[inks], PALETTE[backgrounds]], axis=1)
-    np.testing.assert_array_equal(nearest_colours(tf.constant(right + off, tf.float32)), right)
+    nearest = nearest_colours(tf.constant(right + off, tf.float32))
+    np.testing.assert_array_equal(nearest, np.stack([inks, backgrounds], 1))
     alike = nearest_colours(tf.constant(np.tile(PALETTE, (1, 2)) * np.float32(0.9))).numpy()  # ink on itself
-    np.testing.assert_array_equal(alike[:, 3:], PALETTE)
-    assert (alike[:, :3] != PALETTE).any(axis=1).all()
+    np.testing.assert_array_equal(alike[:, 1], np.arange(8))
+    assert (alike[:, 0] != alike[:, 1]).all()
 
 
-def test_stage_2_learns_its_paints_and_mixes_nothing_else(build_stage):
+def test_stage_2_never_mixes_an_ink_from_the_colour_of_the_background(build_stage):
     stage = build_stage(2)
-    generator, inputs = stage.generator, stage.draw_inputs(0, SIZE)
-    layer = next(layer for layer in all_layers(generator) if layer.name == "paints")
-    before = layer.kernel.numpy()
-    for _ in range(2):
-        paints = layer.kernel.numpy()
-        colours = generator(inputs)[4].numpy().reshape(-1, 3)
-        assert (paints.min(0) <= colours).all() and (colours <= paints.max(0)).all()
+    for number in range(3):
+        ink, background = np.split(stage.generator(stage.draw_inputs(number, 64))[4].numpy(), 2, axis=1)
+        np.testing.assert_allclose(ink.sum(2), 1, rtol=1e-5)
+        np.testing.assert_allclose(background.sum(2), 1, rtol=1e-5)
         train_eagerly(stage)
-    assert (layer.kernel.numpy() != before).all()
+    layer = [layer for layer in all_layers(stage.generator) if isinstance(layer, keras.layers.Dense)
+             and layer.units == 16][0]
+    layer.kernel.assign(tf.zeros_like(layer.kernel))
+    layer.bias.assign(tf.tile(9.0 * tf.one_hot(5, 8), [2]))  # the same colour for both
+    ink, background = np.split(stage.generator(stage.draw_inputs(0, 4))[4].numpy(), 2, axis=1)
+    assert background[:, 0, 5].min() > 0.99 and ink[:, 0, 5].max() < 0.01
 
 
 @pytest.mark.parametrize("stage", [1, 2])
 def test_the_game_with_the_discriminator_leaves_the_colours_alone(build_stage, stage):
-    def rests(weight):
-        built = build_stage(stage, "--colour-weight", weight)
-        # The other Dense layers are those of the condition, with 64 and 100 units, and those of Stage I's mask.
-        own = [layer.kernel for layer in all_layers(built.generator) if isinstance(layer, keras.layers.Dense)
-               and layer.units in (256, 6, 2 * stackgan_mnist.PAINTS, 3) and layer.kernel.shape[0] != 264]
-        assert len(own) == 3 + stage
-        before = values(own)
-        train_eagerly(built)
-        return equal(before, values(own))
-    assert all(rests("0")) and not all(rests("10"))
+    built = build_stage(stage)
+    batch = built.sample(tf.range(SIZE), tf.constant(5))
+    inputs, _ = built.generator_inputs(batch.asked, batch.normal(0, SIZE, 100), batch.normal)
+    # The other Dense layers are those of the condition, with 64 and 100 units, and those of Stage I's mask.
+    own = [layer.kernel for layer in all_layers(built.generator) if isinstance(layer, keras.layers.Dense)
+           and layer.units in (256, 6, 16) and layer.kernel.shape[0] != 264]
+    assert len(own) == 4
+    with tf.GradientTape() as tape:
+        mask = built.generator(inputs, training=True)[3]
+        game = built.adversarial_loss(batch, stackgan_mnist.mix_colours(mask, batch.asked_colours))
+    assert not [gradient for gradient in tape.gradient(game, own) if gradient is not None]
+    before = values(own)
+    train_eagerly(built)
+    assert not any(equal(before, values(own)))
 
 
 OPTIONS = [("--label-smoothing", "0.3"), ("--wrong-sentence-weight", "0.2"), ("--hard-share", "0"),
            ("--kl-weight", "2"), ("--condition-noise", "0.5"), ("--matching-weight", "0"),
-           ("--energy-weight", "0"), ("--colour-weight", "0"), ("--shape-weight", "0"), ("--mode-seeking-weight", "0"),
+           ("--energy-weight", "0"), ("--colour-weight", "0"), ("--shape-weight", "0"), ("--digit-weight", "0"),
            ("--input-noise", "0"), ("--generator-learning-rate", "0.01"), ("--discriminator-learning-rate", "0.01"),
            ("--ema-decay", "0.1")]
-IN_STAGE_2, OF_STAGE_1 = ("--colour-weight", "--shape-weight"), ("--energy-weight", "--mode-seeking-weight")
+IN_STAGE_2, OF_STAGE_1 = ("--digit-weight", "--shape-weight"), ("--energy-weight", "--colour-weight")
 
 
 @pytest.fixture(scope="module")
@@ -310,6 +323,26 @@ def test_stage_2_learns_by_the_terms_that_are_its_own(learn):
     effects = {option: not all(equal(usual, values(learn(2, option, "0").variables)))
                for option in IN_STAGE_2 + OF_STAGE_1}
     assert effects == {option: option in IN_STAGE_2 for option in IN_STAGE_2 + OF_STAGE_1}
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_the_shape_loss_wants_what_is_said_and_otherwise_what_the_noise_picks(build_stage, stage):
+    stage, images = build_stage(stage), bundled_arrays(64)["x_train"]
+    mask = stage.resize(tf.constant(images[..., np.newaxis] / np.float32(255)))
+    shapes = measure_shapes(mask).numpy()
+    true = np.column_stack([stage.data.shapes[:, 0], np.full((64, 2), UNSAID), np.stack(
+        [np.digitize(column, np.percentile(column, (100 / 3, 200 / 3))) for column in shapes.T], 1)]).astype(np.int32)
+    noise = np.zeros((64, 100), np.float32)
+    other = (true + (0, 0, 0, 1, 1)) % (10, 10, 10, 3, 3)
+    fits, differs = (float(stage.shape_loss(mask, tf.constant(said, tf.int32), noise)) for said in (true, other))
+    assert fits < 0.1 < 0.2 < differs  # within a margin of the borders, and beyond them
+    silent = np.where(np.arange(5) > 0, UNSAID, true).astype(np.int32)
+    losses = []
+    for lean in (-2, 2):  # the least or the greatest slants
+        noise[:, -1] = lean
+        losses.append(stage.shape_loss(mask[:1], silent[:1], noise[:1]))
+    noise[:, :-2] = 1
+    assert losses[0] != losses[1] == stage.shape_loss(mask[:1], silent[:1], noise[:1])
 
 
 def say_always(stage, logit):
@@ -348,12 +381,13 @@ def test_the_matching_loss_wants_the_own_sentence_of_a_picture(build_stage, stag
 
 @pytest.mark.parametrize("stage", [1, 2])
 def test_the_generator_minimizes_the_sum_of_its_terms_with_their_weights(build_stage, learn, stage):
-    weights = {"kl": 2.0, "matching": 3.0, "shape": 5.0, "energy": 7.0, "colour": 11.0, "mode_seeking": 0.5}
+    weights = {"kl": 2.0, "matching": 3.0, "shape": 5.0, "digit": 13.0, "energy": 7.0, "colour": 11.0}
     options = [text for name, weight in weights.items()
                for text in (f"--{name.replace('_', '-')}-weight", str(weight))]
     trained, fresh = learn(stage, *options), build_stage(stage, *options)
     batch, half = fresh.sample(tf.range(SIZE), tf.constant(5)), SIZE // 2
-    inputs, rough_colours = fresh.generator_inputs(batch.asked, batch.normal)
+    noise = batch.normal(0, SIZE, 100)
+    inputs, rough_colours = fresh.generator_inputs(batch.asked, noise, batch.normal)
     with tf.GradientTape() as tape:
         _, mean, log_sigma, mask, colours = fresh.generator(inputs, training=True)
         generated = stackgan_mnist.mix_colours(mask, batch.asked_colours)
@@ -364,15 +398,16 @@ def test_the_generator_minimizes_the_sum_of_its_terms_with_their_weights(build_s
         terms = {
             "adversarial": fresh.adversarial_loss(batch, generated),
             "kl": stackgan_mnist.kl_divergence(mean, log_sigma), "matching": fresh.matching_loss(batch, seen),
-            "shape": score(measure_shapes(mask), measure_shapes(batch.gray[:half]))}
+            "shape": fresh.shape_loss(mask, batch.said, noise),
+            "digit": fresh.digit_loss(mask, batch.said[:, 0])}
         if stage == 1:
             flat = [tf.reshape(pictures, (len(pictures), -1)) for pictures in (generated, batch.real[:half])]
             terms["energy"] = (score(seen, fresh.picture_encoder(batch.real[:half]))
                                + 2 / (14 * 14 * 3)**0.5 * score(*flat))
             terms["colour"] = score(colours, batch.colours[:half], 0.5)
-            terms["mode_seeking"] = stackgan_mnist.mode_seeking(inputs[0], generated)
         else:
-            terms["colour"] = score(colours, nearest_colours(rough_colours), 0.5)
+            own = tf.gather(colours, nearest_colours(rough_colours), batch_dims=2)
+            terms["nearest colours"] = -tf.reduce_mean(tf.math.log(own + 1e-6))
         total = sum(weights.get(name, 1.0) * term for name, term in terms.items())
     gradient = np.concatenate([np.ravel(part) for part in tape.gradient(total, fresh.generator.trainable_variables)])
     momentum = np.concatenate([np.ravel(variable) for variable in trained.generator_optimizer.variables

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from mnist_gan.data.mnist import DIGITS, SIDE, blocks
-from mnist_gan.data.sentences import COLOURS
+from mnist_gan.data.sentences import COLOURS, UNSAID
 
 # In the order of COLOURS, in [-1, 1].
 PALETTE = np.array([(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 160, 0), (0, 0, 255), (255, 255, 0), (160, 0, 160),
@@ -31,6 +31,9 @@ OTHER_INKS = np.array([[np.resize([other for other in sorted(set(SEEN_INKS[digit
 OTHER_COLOURS = np.array([[[other for other in range(len(COLOURS)) if other not in (one, another)][:6]
                            for another in range(len(COLOURS))] for one in range(len(COLOURS))], np.int32)
 
+PLACES = 65  # how finely the shapes of a digit's images are told apart
+NEARBY = 0.1  # exactly at a place, two pictures could not differ in anything else that the shapes depend on
+MARGIN = 0.05  # about a fifth of the standard deviation of a shape
 PERCENTILES = (100 / 3, 200 / 3)  # of the training images; they part thin, medium, thick, and the three slants
 
 
@@ -89,7 +92,7 @@ def guess_colours(picture) -> tf.Tensor:
 
 
 def nearest_colours(colours) -> tf.Tensor:
-    """Return for colours (n, 6) of ink and background, in [-1, 1], the nearest ones in PALETTE, a tensor (n, 6).
+    """Return for colours (n, 6) of ink and background, in [-1, 1], the nearest ones in PALETTE, int64 (n, 2).
 
     The ink's is the nearest of those that the background does not have.
     """
@@ -97,7 +100,7 @@ def nearest_colours(colours) -> tf.Tensor:
                        for colour in tf.split(colours, 2, axis=1))
     behind = tf.argmin(background, axis=1)
     before = tf.argmin(ink + tf.one_hot(behind, len(PALETTE), on_value=np.inf, off_value=0.0), axis=1)
-    return tf.concat([tf.gather(PALETTE, before), tf.gather(PALETTE, behind)], axis=1)
+    return tf.stack([before, behind], axis=1)
 
 
 def stroke_widths(gray) -> tf.Tensor:
@@ -139,6 +142,44 @@ def shape_cuts(images) -> np.ndarray:
     return np.stack([
         np.percentile(np.concatenate([measure(block / np.float32(255)) for block in blocks(images)]), PERCENTILES)
         for measure in (stroke_widths, shears)])
+
+
+class ShapeLimits:
+    """The shapes, as `measure_shapes` returns them, that pictures of a sentence may have.
+
+    Where it says a class, they are those of the class, MARGIN within its borders. Where it is silent, they are those
+    about a place among training images of the digit, from 0, the least, to 1, the greatest; NEARBY says how far around.
+    """
+
+    def __init__(self, images, digits, resize):
+        """Measure uint8 `images` (n, 28, 28) of `digits`, int32 (n,), at the resolution to which `resize` brings them.
+
+        The borders differ between resolutions, because blurring makes thin strokes wider.
+        """
+        shapes = np.concatenate([measure_shapes(resize(tf.cast(block, tf.float32)[..., tf.newaxis] / 255.0))
+                                 for block in blocks(images)])
+        borders = np.percentile(shapes, PERCENTILES, axis=0).T
+        beyond = np.full((2, 1), 1e3)
+        self.borders = np.hstack([-beyond, borders, beyond]).astype(np.float32)
+        places = np.linspace(0.01, 0.99, PLACES)
+        self.quantiles = np.stack([np.quantile(shapes[digits == digit] if digit in digits else shapes, places, axis=0)
+                                   for digit in range(DIGITS)]).astype(np.float32)
+
+    def __call__(self, said, places) -> tuple:
+        """Return the least and the greatest shapes, (n, 2) each, of sentences that say `said`, int32 (n, 5).
+
+        `places` (n, 2), in [0, 1], are those of thickness and slant.
+        """
+        silent = said[:, 3:] == UNSAID
+        position = tf.where(silent, 0, said[:, 3:])
+        digit, shape = tf.broadcast_to(said[:, :1], position.shape), tf.broadcast_to([0, 1], position.shape)
+        limits = []
+        for side, sign in ((0, -1), (1, 1)):
+            border = tf.gather_nd(self.borders, tf.stack([shape, position + side], 2)) - sign * MARGIN
+            place = tf.cast(tf.clip_by_value(places + sign * NEARBY, 0.0, 1.0) * (PLACES - 1), tf.int32)
+            nearby = tf.gather_nd(self.quantiles, tf.stack([digit, place, shape], 2))
+            limits.append(tf.where(silent, nearby, border))
+        return tuple(limits)
 
 
 def shape_classes(gray, cuts) -> tuple:

@@ -10,6 +10,7 @@ import functools
 import itertools
 import re
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 
@@ -168,6 +169,28 @@ def read(sentence) -> tuple:
         raise InputError(f"'{sentence}' has {COLOURS[description[1]]} ink on {COLOURS[description[2]]}, "
                          "on which nothing is seen: say two colours")
     return tuple(description)
+
+
+def read_file(path) -> list:
+    """Return the sentences in the UTF-8 text file `path`, one a line.
+
+    Raises InputError if the file cannot be read or a line is no sentence that `read` understands.
+    """
+    option = f"--sentences {path}"
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except OSError as error:
+        raise InputError(f"{option} cannot be read ({error.strerror}): check the path") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{option} is not UTF-8 text: save it as UTF-8") from error
+    if not lines:
+        raise InputError(f"{option} is empty: write one sentence a line")
+    for number, line in enumerate(lines, 1):
+        try:
+            read(line)
+        except InputError as error:
+            raise InputError(f"{option}, line {number}: {error}") from error
+    return lines
 
 
 @functools.cache

@@ -51,6 +51,18 @@ def draw_losses(epochs, d_loss, g_loss, title="Losses of generator and discrimin
     return figure
 
 
+def draw_conditions(history, epochs, number):
+    """Draw the KL term and the matching loss of a stage over its `epochs` epochs from its history (batches, 7)."""
+    figure = draw_curves(
+        epochs, {"KL divergence of the conditions, per dimension": (history[:, 5], "tab:purple"),
+                 "matching loss": (history[:, 6], "tab:green")},
+        "nats", f"Stage {'I' * number}: how much of the sentence the generator hears", 0.0,
+        "0: conditions that say nothing (KL), pictures whose sentence is certain (matching)")
+    # The first batches, whose matching loss is several times as high, would squeeze all the rest.
+    figure.axes[0].set_ylim(-0.05, 1.2 * history[:, 5:].reshape(epochs, -1, 2).mean(1).max())
+    return figure
+
+
 def draw_quality(epochs, d_loss, g_loss, scored_epochs, fid, label_accuracy) -> Figure:
     """Draw what tells how good the digits are above the losses, which do not: over `epochs` epochs.
 
