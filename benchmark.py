@@ -269,7 +269,10 @@ def main(argv=None):
     """Run the command line, `argv` or that of the process, and return the exit status."""
     arguments = sys.argv[1:] if argv is None else argv
     settings = parse_arguments(arguments)
-    settings.command = shlex.join(["python", Path(__file__).name, *arguments])
+    folders = argparse.ArgumentParser(add_help=False)  # on which no figure depends
+    folders.add_argument("--output-dir")
+    folders.add_argument("--plots-dir")
+    settings.command = shlex.join(["python", Path(__file__).name, *folders.parse_known_args(arguments)[1]])
     benchmark = benchmark_workers if settings.workers else benchmark_stackgan if settings.stackgan else benchmark_cgan
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # or the first process would take all of a GPU's memory
     return cli.run(__file__, lambda: benchmark(settings))

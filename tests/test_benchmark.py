@@ -43,7 +43,8 @@ def test_the_bytes_of_a_step_are_those_of_adam_and_the_ema():
 
 
 def test_the_benchmark_prints_every_contender_relative_to_the_floor_and_to_ours(tmp_path):
-    result = subprocess.run([sys.executable, ROOT / "benchmark.py", "--rounds", "1", "--batch-size", "32"],
+    result = subprocess.run([sys.executable, ROOT / "benchmark.py", "--rounds", "1", "--batch-size", "32",
+                             "--output-dir", tmp_path / "figures"],
                             cwd=tmp_path, capture_output=True, text=True, env=clean_environment())
     assert (result.returncode, result.stderr) == (0, "")
     rows = {name: (float(floor), float(ours)) for name, floor, ours in re.findall(
@@ -54,8 +55,8 @@ def test_the_benchmark_prints_every_contender_relative_to_the_floor_and_to_ours(
     assert rows["roofline"][1] > rows["its matrix products"][1]
     assert 0 < rows["its matrix products"][1] < 1.2  # but one short round is not exact
     assert rows["uncompiled"][1] > 1 and rows["classic Keras loop"][1] > 1
-    record = json.loads((tmp_path / "outputs" / "benchmark.json").read_text())
-    assert record["command"] == "python benchmark.py --rounds 1 --batch-size 32"
+    record = json.loads((tmp_path / "figures" / "benchmark.json").read_text())
+    assert record["command"] == "python benchmark.py --rounds 1 --batch-size 32"  # wherever the file goes
     for name, (floor, ours) in rows.items():
         assert record["results"][name]["times_ours"] == pytest.approx(ours, abs=0.006)
         assert record["results"][name]["times_floor"] == pytest.approx(floor, abs=0.006)

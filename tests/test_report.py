@@ -91,6 +91,11 @@ def test_both_languages_show_the_same_numbers_figures_and_links():
         assert sorted(re.findall(pattern, english)) == sorted(re.findall(pattern, persian))
 
 
+def test_committed_files_name_no_folder_of_one_machine():
+    for path in experiments.COMMITTED.rglob("*.json"):
+        assert not re.findall(r"[\" =](?:/|[A-Z]:)[\w~]", path.read_text(encoding="utf-8")), path
+
+
 def test_committed_files_say_what_they_are_and_are_not_of_a_quick_run():
     for path in (experiments.COMMITTED / "experiments").glob("*.json"):
         record = json.loads(path.read_text())
