@@ -113,11 +113,11 @@ def train_encoders(text_encoder, picture_encoder, digit_classifier, data, table,
             losses = [choose_own(each, tf.range(size)) for each in (scores, tf.transpose(scores[:, :size]))]
             loss = tf.reduce_mean(losses[0] + losses[1]) / 2
             readings = tf.split(reader(heard[:size]), [choices + 1 for choices in grammar.CHOICES], axis=1)
-            choices = [*zip(readings, tf.unstack(said, axis=1), strict=True),
-                       (digit_classifier(gray), descriptions[:, 0])]
-            objective = loss + sum(tf.reduce_mean(choose_own(*choice)) for choice in choices)
+            tasks = [*zip(readings, tf.unstack(said, axis=1), strict=True),
+                     (digit_classifier(gray), descriptions[:, 0])]
+            objective = loss + sum(tf.reduce_mean(choose_own(*task)) for task in tasks)
         distribution.minimize(objective, tape, variables, optimizer)  # every device does all of this little work
-        return loss
+        return tf.stack([loss, objective])
 
     train_step = distribution.compile_step(train_step, jit_compile=False)
     bar = keras.utils.Progbar(steps) if sys.stdout.isatty() else None
@@ -125,8 +125,8 @@ def train_encoders(text_encoder, picture_encoder, digit_classifier, data, table,
         if step % batches == 0:
             order = np.random.default_rng((settings.seed, 1, step)).permutation(len(data.images)).astype(np.int32)
         indices = tf.constant(order[step % batches * size:][:size])
-        loss = float(train_step(indices, tf.constant(step)))
-        if not math.isfinite(loss):
+        loss, objective = train_step(indices, tf.constant(step)).numpy()
+        if not math.isfinite(objective):
             raise FloatingPointError(f"the encoders' loss is no longer finite in batch {step + 1}")
         if bar:
             bar.update(step + 1, [("matching_loss", loss)])

@@ -154,6 +154,15 @@ def test_the_encoders_learn_to_match_digits_with_sentences_and_the_classifier_to
     assert (encoders[2](gray).numpy().argmax(1) == arrays["y_train"][:500]).mean() > 0.9
 
 
+def test_a_classifier_that_is_not_finite_ends_the_training_of_the_encoders():
+    arrays = bundled_arrays(64)
+    encoders = build_text_encoder(), build_picture_encoder(), build_digit_classifier()
+    encoders[2].layers[-1].bias.assign(np.full(10, np.nan))
+    data = prepare_data(arrays["x_train"], arrays["y_train"].astype(np.int32))
+    with pytest.raises(FloatingPointError, match="batch 1"):
+        train_encoders(*encoders, data, tf.constant(sentence_table(0)), stackgan_mnist.parse_arguments([]))
+
+
 # --------------------------------------------------------------------------------------------------- updates
 
 

@@ -32,7 +32,7 @@ OTHER_COLOURS = np.array([[[other for other in range(len(COLOURS)) if other not 
                            for another in range(len(COLOURS))] for one in range(len(COLOURS))], np.int32)
 
 PLACES = 65  # how finely the shapes of a digit's images are told apart
-NEARBY = 0.1  # exactly at a place, two pictures could not differ in anything else that the shapes depend on
+NEARBY = 0.1  # an exact place would be met with specks, which change the measured width, instead of other strokes
 MARGIN = 0.05  # about a fifth of the standard deviation of a shape
 PERCENTILES = (100 / 3, 200 / 3)  # of the training images; they part thin, medium, thick, and the three slants
 
