@@ -193,7 +193,7 @@ def build_stage2_generator(upsampling="pixelshuffle", condition_noise=1.0):
 def build_stage1_discriminator():
     """Build Stage I's discriminator for pictures (n, 14, 14, 3) and return its (trunk, head), as `with_head` does."""
     picture = keras.Input((SIDE // 2, SIDE // 2, 3), name="picture")
-    x = layers.Flatten()(painting.with_contrast(picture))
+    x = layers.Flatten()(block("contrast", painting.with_contrast, picture))
     x = layers.LeakyReLU(negative_slope=0.2)(layers.Dense(1024)(x))
     x = layers.LeakyReLU(negative_slope=0.2)(layers.Dense(512)(x))
     return with_head(picture, x, "stage1_discriminator")
@@ -202,7 +202,7 @@ def build_stage1_discriminator():
 def build_stage2_discriminator():
     """Build Stage II's discriminator for pictures (n, 28, 28, 3) and return its (trunk, head), as `with_head` does."""
     picture = keras.Input((SIDE, SIDE, 3), name="picture")
-    x = painting.with_contrast(picture)
+    x = block("contrast", painting.with_contrast, picture)
     for channels in (32, 64, 128):  # 14 x 14, 7 x 7, 4 x 4
         x = layers.LeakyReLU(negative_slope=0.2)(layers.Conv2D(channels, 4, strides=2, padding="same")(x))
     return with_head(picture, layers.Flatten()(x), "stage2_discriminator")

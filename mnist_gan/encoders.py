@@ -11,6 +11,7 @@ from mnist_gan.data import painting
 from mnist_gan.data import sentences as grammar
 from mnist_gan.data.described import paint_batch, phrase, random_draws, wrong_sentences
 from mnist_gan.data.mnist import DIGITS, SIDE
+from mnist_gan.networks import block
 from mnist_gan.running import distribution
 
 import keras
@@ -48,7 +49,7 @@ def build_text_encoder():
 def build_picture_encoder():
     """Build the picture encoder: pictures (n, 14, 14, 3) in [-1, 1] to embeddings (n, 64) of length 1."""
     picture = keras.Input((SIDE // 2, SIDE // 2, 3), name="picture")
-    x = layers.Flatten()(painting.with_contrast(picture))
+    x = layers.Flatten()(block("contrast", painting.with_contrast, picture))
     x = layers.Dense(512)(x)
     x = layers.LeakyReLU(negative_slope=0.2)(x)
     x = layers.BatchNormalization()(x)
