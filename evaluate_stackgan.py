@@ -137,9 +137,9 @@ def score(findings, scenes, test_features):
     """
     precision, recall = precision_recall(test_features, findings.features)
     figures = {}
-    for name in ("seen", "never_seen"):
+    for name, prefix in (("seen", "seen"), ("never_seen", "never_seen"), ("unsaid", "said")):
         accuracy = attribute_accuracy(findings.attributes[name], scenes[name].asked)
-        figures |= {f"{name}_{attribute}": share for attribute, share in accuracy.items()}
+        figures |= {f"{prefix}_{attribute}": share for attribute, share in accuracy.items()}
     for name in ("unsaid", "digit_alone"):
         diversity = conditional_diversity(findings.attributes[name], scenes[name].asked, scenes[name].real)
         figures |= {f"{name}_{attribute}": ratio for attribute, ratio in diversity.items()}
@@ -193,7 +193,8 @@ def draw_sentences(networks, scene, seed, count=8, samples=8):
 
 TABLE = (
     *((f"{title}: {part.replace('_', ' ')} right (%)", f"{name}_{part}", 100, 2)
-      for title, name in (("all said", "seen"), ("never seen", "never_seen")) for part in (*ATTRIBUTES, ALL_FIVE)),
+      for title, name in (("all said", "seen"), ("never seen", "never_seen"), ("partly said", "said"))
+      for part in (*ATTRIBUTES, ALL_FIVE)),
     *((f"all said, measured independently: {part} right (%)", f"independent_{part}", 100, 2) for part in INDEPENDENT),
     *((f"{title}: {part} varies, real = 1", f"{name}_{part}", 1, 3)
       for title, name in (("unsaid", "unsaid"), ("digit alone", "digit_alone")) for part in ATTRIBUTES[1:]),

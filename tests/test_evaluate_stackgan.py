@@ -60,6 +60,10 @@ def test_all_five_counts_pictures_with_everything_right():
     found = np.array([[3, 1, 0, 2, 1], [4, 5, 3, 0, 1]])
     assert attribute_accuracy(found, asked) == {
         "digit": 1, "ink": 1, "background": 0.5, "thickness": 1, "slant": 0.5, "all_five": 0.5}
+    asked[1, [2, 3]], asked[:, 1] = UNSAID, UNSAID  # what is not said cannot be wrong
+    shares = attribute_accuracy(found, asked)
+    assert np.isnan(shares.pop("ink"))
+    assert shares == {"digit": 1, "background": 1, "thickness": 1, "slant": 0.5, "all_five": 0.5}
 
 
 def test_the_digit_is_seen_in_gray_images_of_the_range_that_the_classifier_knows(painted):

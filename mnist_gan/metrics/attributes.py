@@ -169,11 +169,13 @@ def empty_share(pictures) -> float:
 def attribute_accuracy(found, asked) -> dict:
     """Return for each of ATTRIBUTES, and for ALL_FIVE together, the share in [0, 1] of pictures that have it right.
 
-    `found` and `asked` are descriptions (n, 5) without UNSAID.
+    `found` and `asked` are descriptions (n, 5). A picture counts where its sentence says the attribute, and for
+    ALL_FIVE with whatever its sentence says; the share is nan where none says it.
     """
-    right = found == asked
-    return {**{name: float(right[:, place].mean()) for place, name in enumerate(ATTRIBUTES)},
-            ALL_FIVE: float(right.all(axis=1).mean())}
+    said, right = asked != UNSAID, found == asked
+    shares = {name: float(right[said[:, place], place].mean()) if said[:, place].any() else float("nan")
+              for place, name in enumerate(ATTRIBUTES)}
+    return {**shares, ALL_FIVE: float((right | ~said).all(axis=1).mean())}
 
 
 def entropy_within_digits(values, digits) -> float:
