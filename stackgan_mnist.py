@@ -507,11 +507,11 @@ class Stage2(Stage):
         return [rough, normal(2, size, CONDITION_DIM), sentence], colours
 
     def add_own_terms(self, objective, batch, generated, seen, shares, rough_colours):
-        """Return `objective` plus the cross-entropy of the named colours that are nearest to Stage I's.
+        """Return `objective` plus the cross-entropy of the right colours: those said, else those nearest to Stage I's.
 
-        In the spirit of Zhang et al. 2018, https://arxiv.org/abs/1710.10916, section 4.3.
+        The latter is in the spirit of Zhang et al. 2018, https://arxiv.org/abs/1710.10916, section 4.3.
         """
-        wanted = tf.one_hot(painting.nearest_colours(rough_colours), len(painting.PALETTE))
+        wanted = tf.one_hot(painting.nearest_colours(rough_colours, batch.said[:, 1:3]), len(painting.PALETTE))
         right = tf.reduce_sum(shares * wanted, axis=2)
         return objective - tf.reduce_mean(tf.math.log(right + 1e-6))
 

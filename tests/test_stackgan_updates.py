@@ -1,5 +1,7 @@
 """The StackGAN's networks and updates: shapes, upsampling, sentences of the gan, and what each update changes."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -261,11 +263,21 @@ def test_colours_are_found_in_rough_pictures_and_the_nearest_ones_named():
     assert np.abs(found[:, :3] - PALETTE[inks]).mean() < 0.3
     off = np.random.default_rng(0).uniform(-0.2, 0.2, (64, 6))  # half as far as the nearest two colours are apart
     right = np.concatenate([PALETTE[inks], PALETTE[backgrounds]], axis=1)
-    nearest = nearest_colours(tf.constant(right + off, tf.float32))
+    silent = tf.fill((64, 2), UNSAID)
+    nearest = nearest_colours(tf.constant(right + off, tf.float32), silent)
     np.testing.assert_array_equal(nearest, np.stack([inks, backgrounds], 1))
-    alike = nearest_colours(tf.constant(np.tile(PALETTE, (1, 2)) * np.float32(0.9))).numpy()  # ink on itself
-    np.testing.assert_array_equal(alike[:, 1], np.arange(8))
-    assert (alike[:, 0] != alike[:, 1]).all()
+
+
+def test_nearest_colours_differ_and_are_those_said():
+    random = np.random.default_rng(0)
+    colours = random.uniform(-1.2, 1.2, (90, 6)).astype(np.float32)
+    said = np.stack([np.arange(90) % 8, (1 + np.arange(90) + np.arange(90) // 8 % 7) % 8], 1).astype(np.int32)
+    said[:60, 0], said[30:, 1] = UNSAID, UNSAID  # background said, neither said, ink said
+    for colour, own, found in zip(colours, said, nearest_colours(tf.constant(colours), tf.constant(said)), strict=True):
+        fitting = [pair for pair in itertools.permutations(range(8), 2)
+                   if all(value in (one, UNSAID) for one, value in zip(pair, own, strict=True))]
+        off = [np.square(colour - PALETTE[list(pair)].ravel()).sum() for pair in fitting]
+        assert tuple(found.numpy()) == fitting[np.argmin(off)]
 
 
 def test_stage_2_never_mixes_an_ink_from_the_colour_of_the_background(build_stage):
@@ -415,7 +427,7 @@ def test_the_generator_minimizes_the_sum_of_its_terms_with_their_weights(build_s
                                + 2 / (14 * 14 * 3)**0.5 * score(*flat))
             terms["colour"] = score(colours, batch.colours[:half], 0.5)
         else:
-            own = tf.gather(colours, nearest_colours(rough_colours), batch_dims=2)
+            own = tf.gather(colours, nearest_colours(rough_colours, batch.said[:, 1:3]), batch_dims=2)
             terms["nearest colours"] = -tf.reduce_mean(tf.math.log(own + 1e-6))
         total = sum(weights.get(name, 1.0) * term for name, term in terms.items())
     gradient = np.concatenate([np.ravel(part) for part in tape.gradient(total, fresh.generator.trainable_variables)])

@@ -91,16 +91,19 @@ def guess_colours(picture) -> tf.Tensor:
     return ops.concatenate([ink, ops.mean(picture[:, 0], axis=1)], axis=-1)
 
 
-def nearest_colours(colours) -> tf.Tensor:
+def nearest_colours(colours, said) -> tf.Tensor:
     """Return for colours (n, 6) of ink and background, in [-1, 1], the nearest ones in PALETTE, int64 (n, 2).
 
-    The ink's is the nearest of those that the background does not have.
+    They are the two that are nearest together among all pairs of different ones, so that a digit can be seen, that
+    agree with what a sentence says, `said` int32 (n, 2), of ink and background.
     """
-    ink, background = (tf.reduce_sum(tf.square(colour[:, tf.newaxis] - PALETTE), axis=2)
-                       for colour in tf.split(colours, 2, axis=1))
-    behind = tf.argmin(background, axis=1)
-    before = tf.argmin(ink + tf.one_hot(behind, len(PALETTE), on_value=np.inf, off_value=0.0), axis=1)
-    return tf.stack([before, behind], axis=1)
+    distances = tf.reduce_sum(tf.square(tf.reshape(colours, (-1, 2, 1, 3)) - PALETTE), axis=3)
+    other = (said != UNSAID)[..., tf.newaxis] & (said[..., tf.newaxis] != tf.range(len(PALETTE)))
+    distances = tf.where(other, np.inf, distances)
+    pairs = distances[:, 0, :, tf.newaxis] + distances[:, 1, tf.newaxis]
+    pairs = tf.where(np.eye(len(PALETTE), dtype=bool), np.inf, pairs)
+    nearest = tf.argmin(tf.reshape(pairs, (-1, len(PALETTE)**2)), axis=1)
+    return tf.stack([nearest // len(PALETTE), nearest % len(PALETTE)], axis=1)
 
 
 def stroke_widths(gray) -> tf.Tensor:
