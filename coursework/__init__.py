@@ -13,6 +13,7 @@ The questions, with their experiments:
 
 What they share, each importing only those below it:
 
+    trainings        trainings as a user runs them, with one thing changed, and their metrics
     short_trainings  short trainings of the CGAN and its variants, and their metrics
     variants         networks with other layers, updates with other losses
     figures          variants side by side

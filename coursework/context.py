@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from coursework.cache import Cache, code_checksum
+from evaluate import choose_indices
 from mnist_gan.data.described import prepare_data
 from mnist_gan.data.mnist import scale_images
 from mnist_gan.data.painting import full_size, shape_cuts
@@ -21,6 +22,7 @@ from stackgan_mnist import parse_arguments
 ROOT = Path(__file__).resolve().parent.parent
 COMMITTED = ROOT / "results"  # what the reports quote; no experiment with default folders writes there
 
+EVALUATED = 10_000  # images of each training, as many as evaluate.py has
 SAMPLES, QUICK_SAMPLES = 5000, 500  # fewer than evaluate.py's 10,000, which makes all FIDs somewhat higher
 SENTENCES, QUICK_SENTENCES = 2000, 100
 ENCODER_EPOCHS = 2
@@ -70,6 +72,20 @@ class Context:
     def test_features(self):
         """The features (n, 128) of the images in `compared`."""
         return classify(self.classifier, scale_images(self.compared[0]).numpy())[0]
+
+    @functools.cached_property
+    def all_test_features(self):
+        """The features (n, 128) of all test images."""
+        return classify(self.classifier, scale_images(self.x_test).numpy())[0]
+
+    @functools.cached_property
+    def real_images(self):
+        """Training images (n, 28, 28, 1) in [-1, 1] and labels (n,), as many of each digit, as `evaluate.py` takes.
+
+        They stand for what a perfect generator would draw.
+        """
+        chosen = choose_indices(self.y_train, self.y_test, QUICK_SAMPLES if self.quick else EVALUATED)
+        return scale_images(self.x_train[chosen]).numpy(), self.y_train[chosen]
 
     @functools.cached_property
     def train_features(self):

@@ -1,87 +1,15 @@
 """How the label is merged, and what the discriminator says of images with right and with wrong labels."""
 
-import functools
-
 import numpy as np
-from cgan_mnist import build_networks, generate_images
+from cgan_mnist import generate_images
 from coursework.figures import draw_variants
 from coursework.short_trainings import compute_variants, summarize, train_and_score, train_variant
-from coursework.variants import probabilities, rewire
-from keras import layers, ops
+from coursework.variants import MERGED, probabilities
 from matplotlib.figure import Figure
 from mnist_gan.data.mnist import DIGITS, scale_images
 
 
-def concatenate(pair):
-    """Return image or noise and what was made of the label, a pair of (n, ...), side by side."""
-    return ops.concatenate(pair, axis=-1)
-
-
-def one_hot(label):
-    """Return labels (n,) as (n, 10)."""
-    return ops.one_hot(label, DIGITS)
-
-
-def first(pair):
-    """Return the image or noise of a pair, without the label."""
-    return pair[0]
-
-
-class Projection:
-    """The head of a discriminator that compares image and label by projection.
-
-    The logit is w · f + e(y) · f for the last hidden activations f (n, 512) and an embedding e of the label, which
-    enters nowhere else (Miyato & Koyama 2018, https://arxiv.org/abs/1802.05637, equation 3).
-    """
-
-    def take_label(self, label):
-        """Remember the label (n,), in the place of its embedding by the trunk, and return it."""
-        self.label = label
-        return label
-
-    def logit(self, features):
-        """Return the logit (n, 1) of features (n, d)."""
-        embedding = layers.Embedding(DIGITS, features.shape[-1], name="label_projection")(self.label)
-        projected = ops.sum(embedding * features, axis=-1, keepdims=True)
-        return layers.Add(name="logit")([layers.Dense(1)(features), projected])
-
-
-def project(discriminator):
-    """Return a discriminator like the given one with a `Projection` as its head."""
-    head = Projection()
-    return rewire(discriminator, {"label_embedding": head.take_label, "pixels_times_label": first,
-                                  "logit": head.logit})
-
-
-def build_otherwise(settings, change_generator, change_discriminator):
-    """Build networks as `build_networks` does, replaced by what the functions, unless None, make of each."""
-    *generators, discriminator = build_networks(settings)
-    if change_generator:
-        generators = [change_generator(generator) for generator in generators]
-    if change_discriminator:
-        discriminator = change_discriminator(discriminator)
-    return *generators, discriminator
-
-
-def merge_otherwise(generator=None, discriminator=None):
-    """Return the keywords of `train` for networks that these functions make of the default's."""
-    return {"networks": functools.partial(build_otherwise, change_generator=generator,
-                                          change_discriminator=discriminator)}
-
-
-def rewired(**replacements):
-    """Return a function of a network that returns it with these replacements, as `rewire` does."""
-    return functools.partial(rewire, replacements=replacements)
-
-
-MERGINGS = {
-    "embedding, concatenated": merge_otherwise(rewired(noise_times_label=concatenate),
-                                               rewired(pixels_times_label=concatenate)),
-    "one-hot, concatenated": merge_otherwise(rewired(label_embedding=one_hot, noise_times_label=concatenate),
-                                             rewired(label_embedding=one_hot, pixels_times_label=concatenate)),
-    "projection in D": merge_otherwise(discriminator=project),
-    "label in G only": merge_otherwise(discriminator=rewired(pixels_times_label=first)),
-}
+MERGINGS = {name: {"networks": networks} for name, networks in MERGED.items()}
 
 
 def label_merging(context):

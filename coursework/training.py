@@ -5,13 +5,11 @@ import json
 import math
 
 import numpy as np
-from cgan_mnist import build_networks
 from coursework.context import COMMITTED
 from coursework.figures import METRICS, draw_variants
 from coursework.short_trainings import (BATCH_SIZE, HURRIED, RECIPES, VANILLA, cached_training, summarize,
                                         train_against_real_images, train_and_score)
-from coursework.variants import OtherGeneratedLoss, OtherGeneratorLoss, log, rewire
-from keras import layers
+from coursework.variants import PrintedLosses, SaturatingLoss, with_momentum, without_normalization
 from matplotlib.figure import Figure
 from mnist_gan.drawing.curves import best_answer
 
@@ -103,24 +101,6 @@ def draw_objective(per_epoch, low, high, best, trained, perfect):
 # ------------------------------------------------------------------------------------- other losses
 
 
-class SaturatingLoss(OtherGeneratorLoss):
-    """The generator minimizes log(1 - D), which Goodfellow et al. 2014 derive and advise against."""
-
-    def generator_loss(self, probability):
-        return log(1 - probability)
-
-
-class PrintedLosses(OtherGeneratedLoss, OtherGeneratorLoss):
-    """Both networks play for 1 - log D on generated images, as the coursework prints it."""
-
-    def generated_loss(self, probability):
-        # What the printed objective makes the discriminator maximize, it minimizes with the other sign; 1 is constant.
-        return log(probability)
-
-    def generator_loss(self, probability):
-        return 1 - log(probability)
-
-
 def losses(context):
     """Other losses in the vanilla recipe: the generator's log(1 - D), and 1 - log D as the coursework prints it."""
     def measure(gan, history):
@@ -136,27 +116,6 @@ def losses(context):
 
 
 # ------------------------------------------------------------------------------- BatchNormalization
-
-
-def without_normalization(settings):
-    """Build networks as `build_networks` does, the generators without BatchNormalization."""
-    *generators, discriminator = build_networks(settings)
-    skipped = {layer.name: lambda x: x for layer in generators[0].layers
-               if isinstance(layer, layers.BatchNormalization)}
-    generators = [rewire(generators[0], skipped) for _ in generators]
-    return *generators, discriminator
-
-
-def with_momentum(settings, momentum):
-    """Build networks as `build_networks` does, the trained generator's BatchNormalization with another momentum.
-
-    The EMA generator keeps its own, with which its statistics are measured anew before it draws.
-    """
-    generator, ema_generator, discriminator = build_networks(settings)
-    for layer in generator.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            layer.momentum = momentum
-    return generator, ema_generator, discriminator
 
 
 def normalization(context):
