@@ -11,6 +11,7 @@ Zhang et al. 2017, StackGAN: Text to Photo-realistic Image Synthesis with Stacke
 https://arxiv.org/abs/1612.03242
 """
 
+import math
 import os
 import sys
 from functools import partial
@@ -31,7 +32,7 @@ from mnist_gan.encoders import (CONDITION_DIM, FIRST_ENCODER_STEP, SENTENCE_DIM,
                                 build_picture_encoder, build_text_encoder, choose_own, similarities, train_encoders)
 from mnist_gan.errors import InputError
 from mnist_gan.files import atomic_write, open_folder
-from mnist_gan.networks import block, save_network
+from mnist_gan.networks import all_layers, block, save_network
 from mnist_gan.running import command_line as cli
 from mnist_gan.running import distribution
 from mnist_gan.running.checkpoints import finite_values
@@ -500,6 +501,11 @@ class Stage2(Stage):
         """Return real pictures in the stage's own resolution: as they are."""
         return pictures
 
+    def kept_values(self):
+        """Return how many outputs of convolutions a step keeps for each picture until it has the gradients."""
+        return sum(math.prod(layer.output.shape[1:]) for network in (self.generator, self.trunk)
+                   for layer in all_layers(network) if isinstance(layer, layers.Conv2D))
+
     def generator_inputs(self, sentence, noise, normal):
         """Return the generator's inputs for the embeddings `sentence` (n, 64), and Stage I's colours (n, 6)."""
         size = sentence.shape[0]
@@ -569,6 +575,9 @@ def train(settings):
                          "for which there are no random numbers; give larger batches or fewer epochs")
     with open_run(settings, images, digits, HISTORY_COLUMNS, first_grid=0, mode="RGB") as run:
         gan = StackGAN(settings, images, digits)
+        # At least, for what the gradients of Stage II's convolutions need; and before minutes with the encoders.
+        cli.require_memory(4 * settings.batch_size * gan.stages[1].kept_values(),
+                           f"--batch-size {settings.batch_size}", "give smaller batches")
         if not run.restore(gan.variables):
             print("Training the text encoder:", flush=True)
             gan.train_encoders()
@@ -690,9 +699,8 @@ def draw_file(settings):
         raise InputError(f"--arrays {path}: give a file that ends with .npz")
     count = len(lines) * settings.samples
     needed = 2 * count * 4 * 3 * (SIDE**2 + SIDE**2 // 4)  # float32 colours of both stages, while blocks are joined
-    if needed > cli.total_memory():
-        raise InputError(f"--sentences {settings.sentences}: {count:,} pictures need {needed / 2**30:.0f} GiB of "
-                         "memory; give fewer --samples, or the file in parts")
+    cli.require_memory(needed, f"--sentences {settings.sentences}: drawing {count:,} pictures",
+                       "give fewer --samples, or the file in parts")
     networks = load_networks(settings.output_dir)
     open_folder(path.parent)  # before the drawing, which takes its time
     done = cli.announce(f"Drawing {count:,} pictures", count)

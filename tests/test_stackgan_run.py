@@ -129,6 +129,14 @@ def test_more_pictures_than_there_is_memory_for_are_refused_before_the_work(run_
     assert_refused(run_command(arguments, tmp_path, STACKGAN), tmp_path, before, "2 GiB of memory", script=STACKGAN)
 
 
+def test_batches_that_need_more_memory_than_there_is_are_refused_before_the_encoders_are_trained(
+        run_command, tmp_path, monkeypatch):
+    monkeypatch.setattr(stackgan_mnist.cli, "total_memory", lambda: 2**29)
+    status, stdout, stderr = run_command(["--batch-size", "6000", "--train-size", "6000"], tmp_path, STACKGAN)
+    assert status == 2 and "Training the text encoder" not in stdout and contents(tmp_path) == {}
+    assert stderr == "stackgan_mnist.py: error: --batch-size 6000 needs 1 GiB of memory; give smaller batches\n"
+
+
 def test_a_walk_goes_from_one_sentence_to_the_other(run_command, copy_of_run):
     ends = ["a thin white one on black", "a thick blue eight"]
     status, _, stderr = run_command(["--walk", *ends], copy_of_run, STACKGAN)

@@ -173,6 +173,12 @@ def total_memory() -> float:
         return math.inf
 
 
+def require_memory(needed, asked, remedy) -> None:
+    """Raise InputError, a line of `asked` and `remedy`, if this machine has less than `needed` bytes of memory."""
+    if needed > total_memory():
+        raise InputError(f"{asked} needs {needed / 2**30:.0f} GiB of memory; {remedy}")
+
+
 def announce(title, parts) -> Callable:
     """Print `title` and return a function to be called with how many of `parts` have been done.
 
