@@ -1,7 +1,7 @@
 """Run the experiments behind REPORT.md: one figure and one file of numbers each.
 
     python experiments.py --list                      what each experiment shows and how long it takes
-    python experiments.py noise_length remedies       some of them
+    python experiments.py noise_length ring           some of them
     python experiments.py all --quick                 all of them, with hardly any training, into runs/quick
     python experiments.py --report                    write REPORT.md anew from its template and the committed files
 
@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 # Before Keras, because the package starts TensorFlow without its messages.
-from coursework import collapse, convolutions, fid, labels, noise, pixelshuffle, stackgan, training
+from coursework import collapse, convolutions, fid, labels, noise, pixelshuffle, ring, stackgan, training
 from coursework.context import COMMITTED, QUICK_SAMPLES, ROOT, Context
 from coursework.report import with_numbers
 from coursework.short_trainings import short_settings
@@ -36,12 +36,13 @@ import numpy as np
 EXPERIMENTS = {experiment.__name__: experiment for experiment in (
     training.baseline,
     noise.noise_length, noise.noise_distribution, noise.noise_scale,
-    collapse.mode_collapse, collapse.gradients, collapse.remedies, collapse.bilinear_game,
+    collapse.mode_collapse, collapse.gradients,
     convolutions.transposed_convolution, convolutions.dcgan,
     training.objective, training.losses,
     labels.label_merging, labels.label_answers,
     training.normalization,
-    stackgan.stages, stackgan.stage1_parts,
+    stackgan.stages,
+    collapse.bilinear_game, ring.ring,
     pixelshuffle.pixelshuffle, stackgan.stackgan_upsampling,
     fid.fid_sample_size, fid.fid_degradations, fid.fid_networks, fid.fid_moments,
 )}

@@ -4,17 +4,19 @@ The questions, with their experiments:
 
     training         two recipes, the objective, other losses, BatchNormalization
     noise            length, distribution and scale of the noise
-    collapse         mode collapse, vanishing gradients, non-convergence, and what helps
+    collapse         mode collapse, vanishing gradients, non-convergence
+    ring             what helps, on a ring of Gaussians
     labels           ways to merge the label, and what the discriminator says of right and wrong ones
     convolutions     transposed convolutions, a DCGAN
     pixelshuffle     PixelShuffle beside them
-    stackgan         what each stage of the StackGAN does, what its parts give, ways to upsample
+    stackgan         what each stage of the StackGAN does, ways to upsample
     fid              what the Fréchet distance sees and what it does not
 
 What they share, each importing only those below it:
 
-    trainings        trainings as a user runs them, with one thing changed, and their metrics
     short_trainings  short trainings of the CGAN and its variants, and their metrics
+    comparison       variants side by side, in numbers and in a figure
+    trainings        trainings as a user runs them, with one thing changed, and their metrics
     variants         networks with other layers, updates with other losses
     figures          variants side by side
     timing           how long functions take beside each other

@@ -1,65 +1,31 @@
-"""Mode collapse, vanishing gradients and non-convergence: provoked, measured, and what each remedy does about them."""
+"""Mode collapse, vanishing gradients and non-convergence: provoked and measured."""
 
 import functools
+import itertools
 
 import keras
 import numpy as np
 import tensorflow as tf
-from cgan_mnist import CGAN, generate_images
-from coursework.figures import METRICS, draw_variants
-from coursework.short_trainings import (BATCH_SIZE, VANILLA, cached_training, score_generator, score_real_images,
-                                        summarize, train, train_against_real_images, train_and_score)
-from coursework.variants import OtherGeneratedLoss, log, probabilities
+from cgan_mnist import build_discriminator, generate_images
+from coursework.comparison import summarize
+from coursework.figures import images_to_text, text_to_images
+from coursework.trainings import RECIPES, load_trained, score_images, variant_settings
+from coursework.variants import probabilities
 from matplotlib.figure import Figure
-from mnist_gan.data.mnist import DIGITS, scale_images
+from mnist_gan.data.mnist import DIGITS, SIDE, scale_images
+from mnist_gan.drawing.pictures import tile_images
+from mnist_gan.running.run import shuffled_batches
+
+RECIPE = RECIPES["coursework"]  # it has none of the additions of the default
+SHOWN = np.full(14, 4)  # a digit that is written in several ways
+
+# What the generator minimizes, of the logits (n, 1) of its images: exact also where the discriminator is sure.
+LOSSES = {"log_d": lambda logits: tf.nn.softplus(-logits), "log_1_minus_d": lambda logits: -tf.nn.softplus(logits)}
 
 
-def draw_batch(generator, count, seed):
-    """Return images (count, 28, 28, 1) that a generator draws, and their labels (count,), for a discriminator."""
-    labels = np.arange(count, dtype=np.int32) % DIGITS
-    return generate_images(generator, labels, seed), labels
-
-
-def train_generator_alone(context, batches, seed):
-    """Return the scores of the vanilla recipe's generator after it alone learned on for each number of `batches`."""
-    gan, history = cached_training(context, seed, "vanilla")
-    train_generator = tf.function(gan.train_generator, jit_compile=not context.quick, autograph=False)
-    scores = []
-    for start, stop in zip((0, *batches), batches, strict=False):
-        for step in range(start, stop):
-            train_generator(tf.constant(len(history) + step))
-        fooled = probabilities(gan.discriminator, *draw_batch(gan.generator, 500, seed))
-        scores.append({**score_generator(context, gan.generator), "fooled": float(tf.reduce_mean(fooled))})
-    return scores
-
-
-def train_fast_generator(context, seed):
-    """Return the scores of a generator with ten times the rate, against a discriminator with a tenth of it."""
-    gan, history = train(context, seed, (*VANILLA, "--generator-learning-rate", "2e-2",
-                                         "--discriminator-learning-rate", "1e-4"))
-    return {**score_generator(context, gan.generator), "fooled": float(history[-100:, 5].mean())}
-
-
-def mode_collapse(context):
-    """Mode collapse provoked: the generator trained on against a discriminator that stands still, or far too fast."""
-    batches = (0, 50, 100, 200, 400) if not context.quick else (0, 10)
-    found = context.cached_for_seeds("generator alone", functools.partial(train_generator_alone, context, batches))
-    columns = {f"{count} batches of G alone" if count else "trained pair": [scores[number] for scores in found]
-               for number, count in enumerate(batches)}
-    columns["G's rate × 10, D's ÷ 10"] = context.cached_for_seeds(
-        "fast generator", functools.partial(train_fast_generator, context))
-    columns["real images"] = [context.cached("real images", functools.partial(score_real_images, context))]
-    results = {name: summarize(scores) for name, scores in columns.items()}
-    figure = draw_variants(results, {name: scores[0]["images"] for name, scores in columns.items()},
-                           "Mode collapse, provoked in the vanilla recipe (last weights)",
-                           {**METRICS, "fooled": ("D on generated", 1)})
-    return {"variants": results}, figure
-
-
-# ---------------------------------------------------------------------------------------- gradients
-
-# Without Keras's cut at 1e-7, so that what vanishes here vanishes by the loss alone.
-LOSSES = {"log_d": lambda p: -tf.math.log(tf.maximum(p, 1e-35)), "log_1_minus_d": lambda p: log(1 - p)}
+def judge(discriminator, images, labels):
+    """Return the logits (n, 1) of images (n, 28, 28, 1) with labels (n,)."""
+    return discriminator([tf.convert_to_tensor(images), tf.convert_to_tensor(labels, tf.int32)], training=False)
 
 
 def image_gradient_norm(discriminator, images, labels, loss):
@@ -67,173 +33,190 @@ def image_gradient_norm(discriminator, images, labels, loss):
     images = tf.convert_to_tensor(images)
     with tf.GradientTape() as tape:
         tape.watch(images)
-        total = tf.reduce_sum(loss(probabilities(discriminator, images, labels)))
-    gradient = tf.reshape(tape.gradient(total, images), (len(images), -1))
-    return float(tf.reduce_mean(tf.norm(gradient, axis=1)))
+        total = tf.reduce_sum(loss(judge(discriminator, images, labels)))
+    return float(tf.reduce_mean(tf.norm(tf.reshape(tape.gradient(total, images), (len(images), -1)), axis=1)))
 
 
-def gradient_norms(gan, seed, count=500):
-    """Return the norms of the generator's gradients for both losses, at images that `seed` determines.
+def weights_gradient_norm(gan, images_of, labels, loss):
+    """Return the norm of the gradient of the mean `loss` of what `images_of()` draws for the generator's weights."""
+    with tf.GradientTape() as tape:
+        value = tf.reduce_mean(loss(judge(gan.discriminator, images_of(), labels)))
+    return float(tf.linalg.global_norm(tape.gradient(value, gan.generator.trainable_variables)))
 
-    `log_d` is that of mean -log D(G(z)), `log_1_minus_d` that of mean log(1 - D(G(z))), both with respect to the
-    generator's weights; those with respect to the images, the mean over the images, have `_image` behind their names.
+
+def measure_pair(context, gan):
+    """Return how sure a pair's discriminator is, and both gradients that it gives the generator, a dictionary.
+
+    `log_d` is the norm of the gradient of mean -log D(G(z)) for the generator's weights, `log_1_minus_d` that of mean
+    log(1 - D(G(z))); the means of the norms for single images have `_image` behind their names.
     """
-    noise = tf.random.stateless_normal((count, gan.generator.inputs[0].shape[1]), (seed, -100))
-    labels = tf.range(count) % DIGITS
-    norms = {}
-    for name, loss in LOSSES.items():
-        with tf.GradientTape() as tape:
-            images = gan.generator([noise, labels], training=True)
-            value = tf.reduce_mean(loss(probabilities(gan.discriminator, images, labels)))
-        gradient = tape.gradient(value, gan.generator.trainable_variables)
-        norms[name] = float(tf.linalg.global_norm(gradient))
-        norms[f"{name}_image"] = image_gradient_norm(gan.discriminator, images, labels, loss)
-    return norms
+    labels = np.arange(1000, dtype=np.int32) % DIGITS
+    noise = np.random.default_rng(0).standard_normal((len(labels), gan.settings.latent_dim), np.float32)
 
-
-def measure_discriminator(context, gan, seed):
-    """Return how sure the discriminator is, and both gradients that it gives the generator, a dictionary."""
-    images, labels = draw_batch(gan.generator, 1000, seed)
+    def draw():
+        return gan.generator([noise, labels], training=False)
+    generated = probabilities(gan.discriminator, draw(), labels).numpy()
     real = probabilities(gan.discriminator, scale_images(context.x_test[:1000]), context.y_test[:1000]).numpy()
-    generated = probabilities(gan.discriminator, images, labels).numpy()
     return {"accuracy": float(((real > 0.5).mean() + (generated <= 0.5).mean()) / 2),
-            "said_of_generated": float(generated.mean(dtype=np.float64)), **gradient_norms(gan, seed)}
+            "said_of_generated": float(generated.mean(dtype=np.float64)),
+            **{name: weights_gradient_norm(gan, draw, labels, loss) for name, loss in LOSSES.items()},
+            **{f"{name}_image": image_gradient_norm(gan.discriminator, draw(), labels, loss)
+               for name, loss in LOSSES.items()}}
 
 
-def train_discriminator_alone(context, batches, seed):
-    """Return what is measured of the vanilla recipe after D alone learned on for each number of `batches`."""
-    gan, history = cached_training(context, seed, "vanilla")
-    indices = np.random.default_rng(seed).integers(0, len(context.x_train), (max(batches), BATCH_SIZE), np.int32)
+def train_alone(context, seed, update, counts, measure):
+    """Return what `measure(gan)` says of a trained pair after `update(gan, indices, step)` alone for each of `counts`.
+
+    The batches are those that a longer training would have had next.
+    """
+    gan = load_trained(context, "coursework", seed, RECIPE)
+    compiled = tf.function(functools.partial(update, gan), jit_compile=not context.quick, autograph=False)
+    epochs = itertools.count(gan.settings.epochs)
+    batches = itertools.chain.from_iterable(shuffled_batches(gan.settings, epoch) for epoch in epochs)
+    found = []
+    for before, after in zip((0, *counts), counts, strict=False):
+        for step, indices in itertools.islice(batches, after - before):
+            compiled(indices, step)
+        found.append(measure(gan))
+    return found
+
+
+# ------------------------------------------------------------------------------------------- collapse
+
+
+def mode_collapse(context):
+    """Mode collapse provoked: the generator of a trained pair learns on against a discriminator that stands still."""
+    counts = (0, 100, 300, 1000, 3000) if not context.quick else (0, 3)
+
+    def measure(gan):
+        gan.finish_ema_generator()  # without an EMA, the generator as it is
+        labels = context.real_images[1]
+        return {**score_images(context, generate_images(gan.ema_generator, labels, 0), labels),
+                **measure_pair(context, gan),
+                "images": images_to_text(generate_images(gan.ema_generator, SHOWN, 0))}
+
+    found = context.cached_for_seeds("generator alone", lambda seed: train_alone(
+        context, seed, lambda gan, indices, step: gan.train_generator(step), counts, measure))
+    stages = {str(count): summarize([stages[number] for stages in found]) for number, count in enumerate(counts)}
+    return {"batches_of_g_alone": stages}, draw_collapse(counts, found)
+
+
+def draw_collapse(counts, found):
+    """Draw the images and the metrics of `found`, for each seed a list of what is measured after each of `counts`."""
+    figure = Figure((9, 5.2), dpi=100, layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(0.4 * len(counts) + 0.5, 2.6))
+    axes = above.subplots()
+    mosaic = tile_images(np.concatenate([text_to_images(stage["images"]) for stage in found[0]]), len(SHOWN))
+    axes.imshow(mosaic, cmap="gray", vmin=-1, vmax=1)
+    names = [f"after {count:,} batches" for count in counts]
+    axes.set_yticks((np.arange(len(counts)) + 0.5) * SIDE, names, fontsize=10)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    above.suptitle(f"{len(SHOWN)} noises for the digit 4, while the generator alone learns on", fontsize=12)
+    for axes, (name, label) in zip(below.subplots(1, 3), (
+            ("recall", "recall"), ("said_of_generated", "D on generated images"),
+            ("log_d", "gradient of −log D\nfor G's weights, norm")), strict=True):
+        for stages in found:
+            axes.plot(counts, [stage[name] for stage in stages], "o-", color="black", markersize=4)
+        axes.set_xscale("symlog", linthresh=counts[1])
+        axes.set_xticks(counts, [f"{count:,}" for count in counts], fontsize=8)
+        axes.minorticks_off()
+        axes.set_title(label, fontsize=11)
+        axes.set_xlabel("batches of G alone", fontsize=10)
+        axes.set_ylim(0)
+        axes.grid(alpha=0.3)
+    return figure
+
+
+# ------------------------------------------------------------------------------------------ gradients
+
+
+def train_against_real_images(context, seed):
+    """Train a discriminator of the coursework's recipe, without smoothing, against real images in place of generated.
+
+    These are what a perfect generator would draw. Returns the discriminator and the sum of its losses in every batch
+    (batches,), whose best value is log 4.
+    """
+    settings = variant_settings(context, RECIPE, seed)
+    keras.utils.set_random_seed(seed)
+    discriminator = build_discriminator(settings.dropout, settings.discriminator_units)
+    optimizer = keras.optimizers.Adam(settings.discriminator_learning_rate, beta_1=0.5)
+    optimizer.build(discriminator.trainable_variables)
+    x_train, y_train = tf.constant(context.x_train), tf.constant(context.y_train)
+    # The first half of the images is "real", the second "generated": no image is in both.
+    indices = np.random.default_rng(seed).integers(
+        0, len(x_train) // 2, (20 if context.quick else 938, 2, settings.batch_size))
+    indices[:, 1] += len(x_train) // 2
 
     @tf.function(jit_compile=not context.quick, autograph=False)
-    def train_discriminator(indices, step):
-        gan.train_on_real(indices)
-        gan.train_on_generated(indices, step)
-
-    found = []
-    for start, stop in zip((0, *batches), batches, strict=False):
-        for step in range(start, stop):
-            train_discriminator(tf.constant(indices[step]), tf.constant(len(history) + step))
-        found.append(measure_discriminator(context, gan, seed))
-    return found
+    def train_step(real, generated):
+        total = 0.0
+        for sign, chosen in ((-1, real), (1, generated)):
+            with tf.GradientTape() as tape:
+                images = scale_images(tf.gather(x_train, chosen))
+                logits = discriminator([images, tf.gather(y_train, chosen)], training=True)
+                value = tf.reduce_mean(tf.nn.softplus(sign * logits))
+            optimizer.apply(tape.gradient(value, discriminator.trainable_variables), discriminator.trainable_variables)
+            total += value
+        return total
+    return discriminator, np.array([train_step(*tf.constant(pair)).numpy() for pair in indices])
 
 
 def measure_perfect_generator(context, seed):
     """Return how sure a discriminator is of a perfect generator's images, and the gradients that it gives for them."""
     discriminator, _ = train_against_real_images(context, seed)
-    images, labels = scale_images(context.x_test[:500]), context.y_test[:500]
+    images, labels = scale_images(context.x_test[:1000]), context.y_test[:1000]
     return {"said_of_generated": float(tf.reduce_mean(probabilities(discriminator, images, labels))),
             **{f"{name}_image": image_gradient_norm(discriminator, images, labels, loss)
                for name, loss in LOSSES.items()}}
 
 
 def gradients(context):
-    """The generator's gradient for both losses, while the discriminator alone learns on."""
-    batches = (0, 25, 50, 100, 200, 400, 800) if not context.quick else (0, 10)
-    found = context.cached_for_seeds("discriminator alone",
-                                     functools.partial(train_discriminator_alone, context, batches))
+    """The generator's gradient for both losses, while the discriminator of a trained pair alone learns on."""
+    counts = (0, 100, 300, 1000, 3000, 10_000) if not context.quick else (0, 3)
+
+    def update(gan, indices, step):
+        gan.train_on_real(indices)
+        gan.train_on_generated(indices, step)
+
+    found = context.cached_for_seeds("discriminator alone", lambda seed: train_alone(
+        context, seed, update, counts, functools.partial(measure_pair, context)))
     ideal = context.cached_for_seeds("perfect generator", functools.partial(measure_perfect_generator, context))
     return ({"batches_of_d_alone": {str(count): summarize([curve[number] for curve in found])
-                                    for number, count in enumerate(batches)},
-             "perfect_generator": summarize(ideal)}, draw_gradients(batches, found, ideal))
+                                    for number, count in enumerate(counts)},
+             "perfect_generator": summarize(ideal)}, draw_gradients(counts, found, ideal))
 
 
-def draw_gradients(batches, found, ideal):
+def draw_gradients(counts, found, ideal):
     """Draw how sure the discriminator is and the norms of both losses' gradients; arguments as `gradients` has them."""
-    figure = Figure((15, 4.8), dpi=100, layout="constrained")
+    figure = Figure((9, 3.6), dpi=100, layout="constrained")
     sure, weights, image = figure.subplots(1, 3)
     for number, (curve, optimum) in enumerate(zip(found, ideal, strict=True)):
         columns = {name: [stage[name] for stage in curve] for name in curve[0]}
 
         def label(text, number=number):
             return None if number else text
-        sure.plot(batches, columns["accuracy"], "o-", color="tab:green", label=label("right answers (share)"))
-        sure.plot(batches, columns["said_of_generated"], "o-", color="tab:red",
-                  label=label("mean D on generated images"))
-        for name, text, color in (("log_d", "−log D", "tab:blue"), ("log_1_minus_d", "log(1 − D)", "tab:orange")):
-            weights.plot(batches, columns[name], "o-", color=color, label=label(text))
-            image.plot(columns["said_of_generated"], columns[f"{name}_image"], "o-", color=color, label=label(text))
-            image.plot(optimum["said_of_generated"], optimum[f"{name}_image"], "*", color=color, markersize=14,
-                       label=label(f"{text}, real images as generated"))
-    sure.set(title="The discriminator, trained on alone", xlabel="batches of the discriminator alone", ylim=(0, 1.02))
-    weights.set(title="Gradient for the generator's weights", xlabel="batches of the discriminator alone",
-                ylabel="norm", yscale="log")
-    image.set(title="Gradient for one image", xlabel="mean D on these images", ylabel="mean norm", xscale="log",
-              yscale="log")
+        sure.plot(counts, columns["said_of_generated"], "o-", color="black", markersize=4)
+        for name, text, color in (("log_d", "−log D", "#332288"), ("log_1_minus_d", "log(1 − D)", "#CC6677")):
+            weights.plot(counts, columns[name], "o-", color=color, markersize=4, label=label(text))
+            image.plot(columns["said_of_generated"], columns[f"{name}_image"], "o-", color=color, markersize=4)
+            image.plot(optimum["said_of_generated"], optimum[f"{name}_image"], "*", color=color, markersize=11,
+                       label=label(f"{text}, real images"))
+    sure.set_title("D on generated images", fontsize=11)
+    weights.set_title("gradient for G's weights, norm", fontsize=11)
+    image.set_title("gradient for one image, norm", fontsize=11)
+    for axes in (sure, weights):
+        axes.set_xscale("symlog", linthresh=counts[1])
+        axes.set_xticks(counts, [f"{count:,}" for count in counts], fontsize=7)
+        axes.minorticks_off()
+        axes.set_xlabel("batches of D alone", fontsize=10)
+    image.set(xscale="log", xlabel="D on these images")
     for axes in figure.axes:
-        axes.legend(fontsize=10)
+        axes.set_yscale("log")
         axes.grid(alpha=0.3)
+    for axes in (weights, image):
+        axes.legend(fontsize=8)
     return figure
-
-
-# ----------------------------------------------------------------------------------------- remedies
-
-
-class DecayedWeights(CGAN):
-    """The discriminator's weights decay by the learning rate in every update, as in AdamW."""
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.discriminator_optimizer.weight_decay = 1.0
-
-
-class FallingRates(CGAN):
-    """Both learning rates fall along a cosine."""
-
-    def __init__(self, settings, *arguments):
-        super().__init__(settings, *arguments)
-        batches = settings.train_size // settings.batch_size
-        self.generator_optimizer.learning_rate = self.schedule(settings.generator_learning_rate, batches)
-        # Two updates in every batch.
-        self.discriminator_optimizer.learning_rate = self.schedule(settings.discriminator_learning_rate, 2 * batches)
-
-    def schedule(self, rate, updates):
-        """Return the schedule of a learning rate over a number of updates."""
-        return keras.optimizers.schedules.CosineDecay(rate, updates)
-
-
-class FourTimesFallingRates(FallingRates):
-    """Both learning rates fall along a cosine four times, each time from the top."""
-
-    def schedule(self, rate, updates):
-        return keras.optimizers.schedules.CosineDecayRestarts(rate, max(1, updates // 4), t_mul=1.0)
-
-
-class TwoSidedSmoothing(OtherGeneratedLoss):
-    """The discriminator's target for generated images is 0.1."""
-
-    def generated_loss(self, probability):
-        return -0.1 * log(probability) - 0.9 * log(1 - probability)
-
-
-REMEDIES = {
-    "vanilla": None,
-    "dropout 0.4": {"arguments": (*VANILLA, "--dropout", "0.4")},
-    "weight decay": {"arguments": VANILLA, "model": DecayedWeights},
-    "smoothing 0.1": {"arguments": (*VANILLA, "--label-smoothing", "0.1")},
-    "smoothing 0.3": {"arguments": (*VANILLA, "--label-smoothing", "0.3")},
-    "smoothing 0.1, two-sided": {"arguments": (*VANILLA, "--label-smoothing", "0.1"), "model": TwoSidedSmoothing},
-    "rates fall (cosine)": {"arguments": VANILLA, "model": FallingRates},
-    "rates fall four times": {"arguments": VANILLA, "model": FourTimesFallingRates},
-    "mode seeking": {"arguments": (*VANILLA, "--mode-seeking-weight", "0.24")},
-}
-
-
-def remedies(context):
-    """Remedies, one at a time in the vanilla recipe: modes, quality, and the gradient that reaches the generator."""
-    def measure(gan, history):
-        return {"gradient": gradient_norms(gan, 0)["log_d"], "said_of_generated": float(history[-100:, 5].mean())}
-
-    def score_last_weights(seed):
-        return score_generator(context, cached_training(context, seed, "vanilla")[0].generator)
-
-    results, pictures = train_and_score(context, REMEDIES, measure)
-    scores = context.cached_for_seeds("last weights", score_last_weights)
-    results = {"vanilla": results.pop("vanilla"), "vanilla, without EMA": summarize(scores), **results}
-    pictures["vanilla, without EMA"] = scores[0]["images"]
-    return {"variants": results}, draw_variants(
-        results, pictures, "Remedies, one at a time in the vanilla recipe",
-        {**METRICS, "gradient": ("gradient for G's\nweights, norm", 1), "said_of_generated": ("D on generated", 1)})
 
 
 # ---------------------------------------------------------------------------------- non-convergence

@@ -6,9 +6,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 from cgan_mnist import generate_images, load_generator
+from coursework.comparison import summarize
 from coursework.context import COMMITTED
 from coursework.figures import SHOWN_DIGITS, draw_variants, images_to_text, text_to_images
-from coursework.short_trainings import RECIPES, cached_training, score_images, summarize
+from coursework.short_trainings import score_images
+from coursework.trainings import RECIPES, load_trained
 from matplotlib.figure import Figure
 from mnist_gan.data.mnist import DIGITS, PIXELS, scale_images
 from mnist_gan.drawing.pictures import tile_images
@@ -173,7 +175,7 @@ def measure_networks(context):
     kinds["committed generator"] = draw_committed(context.samples, 0)[0]
     for recipe in RECIPES:
         for seed in context.seeds:
-            generator = cached_training(context, seed, recipe)[0].ema_generator
+            generator = load_trained(context, recipe, seed, RECIPES[recipe]).ema_generator
             kinds[f"{recipe} recipe, seed {seed}"] = generate_images(
                 generator, np.arange(context.samples) % DIGITS, seed)
     x_test = scale_images(context.compared[0]).numpy()

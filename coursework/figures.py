@@ -12,6 +12,9 @@ METRICS = {"fid": ("FID", 1), "label_accuracy": ("label accuracy (%)", 100), "re
            "total_variance": ("variance within\ndigits, real = 1", 1),
            "reached": ("training images\nreached, real = 1", 1)}
 LOGARITHMIC = ("fid",)  # metrics whose differences are ratios
+# Paul Tol's muted colours, which the colour-blind tell apart; black is that of what the others are compared with.
+COLORS = ("black", "#CC6677", "#332288", "#117733", "#88CCEE", "#999933", "#AA4499", "#44AA99", "#882255")
+MARKERS = "os^vDP*Xd"
 
 
 def images_to_text(images):
@@ -62,4 +65,47 @@ def draw_variants(results, pictures, title, metrics=METRICS):
         else:
             axes.set_xlim(0, 1.08 * axes.get_xlim()[1])  # no dot is cut off
     figure.suptitle(title, fontsize=15)
+    return figure
+
+
+def draw_curves(results, pictures, title, metrics):
+    """Draw what trainings came to draw, a row of digits for each, and how they came there, a curve for every seed.
+
+    `results` maps a variant to its `curves` and "real images" to numbers alone, as `compare` returns them; `pictures`
+    maps all of these to the text of images of SHOWN_DIGITS. `metrics` maps a name in the results to title and factor.
+    """
+    names = [name for name in results if name != "real images"]
+    rows = [*names, "real images"]
+    styles = dict(zip(names, zip(COLORS, MARKERS, strict=False), strict=False))
+    figure = Figure((9, 0.37 * len(rows) + 3.4), dpi=100, layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(0.37 * len(rows) + 0.6, 2.8))
+    axes = above.subplots()
+    mosaic = tile_images(np.concatenate([text_to_images(pictures[name]) for name in rows]), len(SHOWN_DIGITS))
+    axes.imshow(mosaic, cmap="gray", vmin=-1, vmax=1)
+    axes.set_yticks((np.arange(len(rows)) + 0.5) * SIDE, rows, fontsize=10)
+    for label in axes.get_yticklabels()[:-1]:
+        label.set_color(styles[label.get_text()][0])
+    axes.set_xticks((np.arange(len(SHOWN_DIGITS)) + 0.5) * SIDE, SHOWN_DIGITS, fontsize=10)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    above.suptitle(title, fontsize=12)
+    for axes, (metric, (label, factor)) in zip(below.subplots(1, len(metrics)), metrics.items(), strict=True):
+        for name in names:
+            curves, (color, marker) = results[name]["curves"], styles[name]
+            for seed, values in enumerate(curves[metric]):
+                axes.plot(curves["batches"], factor * np.array(values), color=color, marker=marker, markersize=4,
+                          linewidth=1, alpha=0.8, label=None if seed else name)
+        axes.axhline(factor * results["real images"][metric]["mean"], color="gray", linestyle="--")
+        axes.set_xscale("log")
+        axes.set_xticks(curves["batches"], [f"{batches:,}" for batches in curves["batches"]], fontsize=8)
+        axes.minorticks_off()
+        axes.set_xlabel("batches", fontsize=10)
+        axes.set_title(label, fontsize=11)
+        axes.tick_params(labelsize=9)
+        axes.grid(alpha=0.3)
+        if metric in LOGARITHMIC:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", fontsize=9,
+                  ncols=min(4, len(names)), title="dashed: real images", title_fontsize=9)
     return figure

@@ -2,8 +2,10 @@
 
 import numpy as np
 from cgan_mnist import generate_images
+from coursework.comparison import summarize
 from coursework.figures import draw_variants
-from coursework.short_trainings import compute_variants, summarize, train_and_score, train_variant
+from coursework.short_trainings import train_and_score
+from coursework.trainings import RECIPES, load_trained
 from coursework.variants import MERGED, probabilities
 from matplotlib.figure import Figure
 from mnist_gan.data.mnist import DIGITS, scale_images
@@ -39,21 +41,17 @@ def measure_answers(context, gan):
 
 
 def label_answers(context):
-    """What the discriminator says of digits with right and wrong labels, with and without wrong ones in training."""
-    variants = {"default": None, "default without wrong labels": {"arguments": ("--wrong-label-weight", "0")}}
-
-    def measure(name, seed):
-        return measure_answers(context, train_variant(context, seed, name, variants[name])[0])
-
-    found = compute_variants(context, variants, measure)
-    figure = Figure((11, 4.2), dpi=100, layout="constrained")
+    """What the discriminators of both recipes say of digits with right and wrong labels."""
+    found = {recipe: context.cached_for_seeds(recipe, lambda seed, recipe=recipe: measure_answers(
+        context, load_trained(context, recipe, seed, RECIPES[recipe]))) for recipe in RECIPES}
+    figure = Figure((9, 3.6), dpi=100, layout="constrained")
     for axes, (name, entries) in zip(figure.subplots(1, len(found), sharey=True), found.items(), strict=True):
         shares = entries[0]["histograms"]
-        for kind, label, color in (("right", "test images, right label", "tab:green"),
-                                   ("wrong", "test images, wrong label", "tab:red"),
-                                   ("generated", "generated images, label asked for", "tab:blue")):
+        for kind, label, color in (("right", "test images, right label", "#117733"),
+                                   ("wrong", "test images, wrong label", "#CC6677"),
+                                   ("generated", "generated images, label asked for", "#332288")):
             axes.stairs(100 * np.array(shares[kind]), np.linspace(0, 1, 21), color=color, linewidth=2, label=label)
-        axes.set(title=name, xlabel="what the discriminator says: probability of being real", xlim=(0, 1))
+        axes.set(title=f"recipe: {name}", xlabel="D's probability of being real", xlim=(0, 1))
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("share of images (%)")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)

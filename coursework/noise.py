@@ -2,11 +2,17 @@
 
 import functools
 
-from cgan_mnist import parse_arguments
-from coursework.figures import draw_variants
-from coursework.short_trainings import cached_training, score_generator, summarize, train_and_score
+import numpy as np
+from cgan_mnist import generate_images, parse_arguments
+from coursework.comparison import summarize
+from coursework.figures import SHOWN_DIGITS, draw_variants, images_to_text, text_to_images
+from coursework.short_trainings import train_and_score
+from coursework.trainings import RECIPES, load_trained, score_images
 from coursework.variants import DISTRIBUTIONS, other_noise, with_noise
 from keras import ops
+from matplotlib.figure import Figure
+from mnist_gan.data.mnist import SIDE
+from mnist_gan.drawing.pictures import tile_images
 
 
 def noise_length(context):
@@ -27,22 +33,47 @@ def noise_distribution(context):
     return {"variants": results}, draw_variants(results, pictures, "Distributions of the noise (default: normal)")
 
 
+SCALES, QUICK_SCALES = (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2), (0.5, 1)
+
+
+def draw_with_scales(context, recipe, scales, seed):
+    """Return for each of `scales` of the noise the metrics of what a trained generator draws, and images of a digit."""
+    generator, labels = load_trained(context, recipe, seed, RECIPES[recipe]).ema_generator, context.real_images[1]
+    found = []
+    for scale in scales:
+        scaled = with_noise(generator, functools.partial(ops.multiply, scale))
+        found.append({"scores": score_images(context, generate_images(scaled, labels, 0), labels),
+                      "images": images_to_text(generate_images(scaled, SHOWN_DIGITS, 0))})
+    return found
+
+
 def noise_scale(context):
-    """Noise of other scales, in training and only when drawing with the default's generator."""
-    def scaled(scale):
-        return functools.partial(ops.multiply, scale)
-
-    results, pictures = train_and_score(context, {
-        "default": None, **{f"× {scale}, trained": {"networks": other_noise(scaled(scale))} for scale in (0.1, 10)}})
-    drawn = {f"× {scale}, when drawing": scale for scale in (0.1, 0.5, 0.75, 1.5, 2, 10)}
-
-    def draw(seed):
-        generator = cached_training(context, seed)[0].ema_generator
-        return {name: score_generator(context, with_noise(generator, scaled(scale))) for name, scale in drawn.items()}
-
-    found = context.cached_for_seeds("when drawing", draw)
-    for name in drawn:
-        results[name], pictures[name] = summarize([scores[name] for scores in found]), found[0][name]["images"]
-    for rows in (results, pictures):
-        rows["real images"] = rows.pop("real images")  # the last row
-    return {"variants": results}, draw_variants(results, pictures, "The scale of the noise (the default: × 1)")
+    """The scale of the noise when trained generators draw: precision against recall, from less noise to more."""
+    scales = QUICK_SCALES if context.quick else SCALES
+    found = {recipe: context.cached_for_seeds(recipe, functools.partial(draw_with_scales, context, recipe, scales))
+             for recipe in RECIPES}
+    figure = Figure((9, 6.6), dpi=100, layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(1.25, 1))
+    axes = above.subplots()
+    shown = [text_to_images(entry["images"]) for entry in found["default"][0]]
+    axes.imshow(tile_images(np.concatenate(shown), len(SHOWN_DIGITS)), cmap="gray", vmin=-1, vmax=1)
+    axes.set_yticks((np.arange(len(scales)) + 0.5) * SIDE, [f"× {scale}" for scale in scales], fontsize=10)
+    axes.set_xticks([])
+    axes.set_title("The default's digits from less and from more noise", fontsize=12)
+    *curves, accuracy = below.subplots(1, 3)
+    for axes, (recipe, seeds), color in zip(curves, found.items(), ("#332288", "#CC6677"), strict=True):
+        for entries in seeds:
+            scores = [entry["scores"] for entry in entries]
+            axes.plot(*zip(*((score["recall"], score["precision"]) for scale, score in zip(scales, scores, strict=True)
+                             if scale), strict=True), "o-", color=color, markersize=4)  # without noise, one image each
+            accuracy.plot(scales, [100 * score["label_accuracy"] for score in scores], "o-", color=color, markersize=4)
+        for scale, score in zip(scales, scores, strict=True):
+            if scale in (0.25, 0.5, 1, 2):
+                axes.annotate(f"× {scale}", (score["recall"], score["precision"]), (4, 4), textcoords="offset points",
+                              fontsize=9)
+        axes.set(xlabel="recall", ylabel="precision", title=recipe)
+    accuracy.set(xlabel="scale of the noise", title="label accuracy (%)")
+    for axes in below.axes:
+        axes.grid(alpha=0.3)
+    return {recipe: {f"× {scale}": summarize([entries[number]["scores"] for entries in seeds])
+                     for number, scale in enumerate(scales)} for recipe, seeds in found.items()}, figure

@@ -5,7 +5,7 @@ import functools
 import keras
 import numpy as np
 import tensorflow as tf
-from coursework.short_trainings import summarize
+from coursework.comparison import summarize
 from coursework.timing import time_in_turns
 from keras import layers, ops
 from matplotlib.figure import Figure

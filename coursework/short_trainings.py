@@ -7,12 +7,10 @@ whole run. Its metrics are comparable with each other and with nothing else.
 import functools
 import json
 
-import keras
 import numpy as np
-import tensorflow as tf
-from cgan_mnist import CGAN, build_discriminator, build_networks, generate_images, parse_arguments, recalibrate
+from cgan_mnist import CGAN, build_networks, generate_images, parse_arguments, recalibrate
+from coursework.comparison import summarize
 from coursework.figures import SHOWN_DIGITS, images_to_text
-from coursework.variants import log
 from mnist_gan.data.mnist import DIGITS, scale_images
 from mnist_gan.files import read_npz
 from mnist_gan.metrics.classifiers import classify
@@ -28,7 +26,7 @@ STEPS, QUICK_STEPS = 600, 20
 HURRIED = ("--generator-learning-rate", "2e-3", "--discriminator-learning-rate", "1e-3", "--discriminator-units", "256",
            "--discriminator-embedding-mean", "0", "--mode-seeking-weight", "0.24", "--gray-stretch", "0",
            "--dark-start", "0")
-# The default, and the default without label smoothing, wrong labels and mode seeking, to which remedies are added.
+# The default, and the default without label smoothing, wrong labels and mode seeking, in which losses are compared.
 VANILLA = ("--label-smoothing", "0", "--dropout", "0", "--wrong-label-weight", "0", "--mode-seeking-weight", "0")
 RECIPES = {"default": (), "vanilla": VANILLA}
 
@@ -77,37 +75,6 @@ def cached_training(context, seed, recipe="default"):
     return gan, arrays["history"]
 
 
-def train_against_real_images(context, seed):
-    """Train a discriminator of the vanilla recipe against real images in the place of generated ones.
-
-    These are what a perfect generator would draw. Returns the discriminator and the sum of its losses in every batch
-    (batches,), whose best value is log 4.
-    """
-    settings = short_settings(context, seed, VANILLA)
-    keras.utils.set_random_seed(seed)
-    discriminator = build_discriminator(settings.dropout, settings.discriminator_units)
-    optimizer = keras.optimizers.Adam(settings.discriminator_learning_rate, beta_1=0.5)
-    optimizer.build(discriminator.trainable_variables)
-    x_train, y_train = tf.constant(context.x_train), tf.constant(context.y_train)
-    batches = settings.train_size // BATCH_SIZE
-    # The first half of the images is "real", the second "generated": no image is in both.
-    indices = np.random.default_rng(seed).integers(0, len(x_train) // 2, (batches, 2, BATCH_SIZE))
-    indices[:, 1] += len(x_train) // 2
-
-    @tf.function(jit_compile=not context.quick, autograph=False)
-    def train_step(real, generated):
-        total = 0.0
-        for loss, chosen in ((lambda p: -log(p), real), (lambda p: -log(1 - p), generated)):
-            with tf.GradientTape() as tape:
-                images = scale_images(tf.gather(x_train, chosen))
-                logits = discriminator([images, tf.gather(y_train, chosen)], training=True)
-                value = tf.reduce_mean(loss(tf.sigmoid(logits)))
-            optimizer.apply(tape.gradient(value, discriminator.trainable_variables), discriminator.trainable_variables)
-            total += value
-        return total
-    return discriminator, np.array([train_step(*tf.constant(pair)).numpy() for pair in indices])
-
-
 # ------------------------------------------------------------------------------------------- metrics
 
 
@@ -144,16 +111,6 @@ def score_real_images(context):
     positions = {digit: iter(np.flatnonzero(labels == digit)) for digit in range(DIGITS)}
     shown = images[[next(positions[digit]) for digit in SHOWN_DIGITS]]
     return {**score_images(context, images, labels), "images": images_to_text(shown)}
-
-
-def summarize(scores):
-    """Return mean and half range of every metric over `scores`, one dictionary for each seed.
-
-    The half range is half the distance between the lowest and the highest seed.
-    """
-    values = {name: [metrics[name] for metrics in scores] for name in scores[0] if name != "images"}
-    return {name: {"mean": float(np.mean(column)), "half_range": (max(column) - min(column)) / 2, "seeds": column}
-            for name, column in values.items()}
 
 
 def train_variant(context, seed, name, variant):

@@ -1,4 +1,4 @@
-"""What each stage of the StackGAN does with its inputs, what its parts give, and ways to upsample."""
+"""What each stage of the StackGAN does with its inputs, and ways to upsample."""
 
 import functools
 from types import SimpleNamespace
@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import tensorflow as tf
+from coursework.comparison import summarize
 from coursework.figures import images_to_text, text_to_images
-from coursework.short_trainings import compute_variants, summarize
+from coursework.short_trainings import compute_variants
 from coursework.timing import time_in_turns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -20,9 +21,9 @@ from mnist_gan.encoders import CONDITION_DIM
 from mnist_gan.metrics.attributes import ALL_FIVE, attribute_accuracy, checkerboard_energy, conditional_diversity
 from mnist_gan.networks import multiply_adds
 from mnist_gan.running.run import shuffled_batches
-from stackgan_mnist import SHOWN_SENTENCES, Stage1, Stage2, parse_arguments
+from stackgan_mnist import SHOWN_SENTENCES, Stage2, parse_arguments
 
-STAGE1_BATCHES, STAGE2_BATCHES, QUICK_BATCHES = 600, 250, 4
+BATCHES, QUICK_BATCHES = 250, 4
 PLACES = (*ATTRIBUTES, ALL_FIVE)
 
 
@@ -191,35 +192,32 @@ def draw_bars(axes, columns, places, label):
 # --------------------------------------------------------------------------------- short trainings
 
 
-def count_batches(context, number):
-    """Return the batches of a short training of Stage `number`, 1 or 2."""
-    return QUICK_BATCHES if context.quick else {1: STAGE1_BATCHES, 2: STAGE2_BATCHES}[number]
+def count_batches(context):
+    """Return the batches of a short training of Stage II."""
+    return QUICK_BATCHES if context.quick else BATCHES
 
 
-def build_stage(context, number, settings):
-    """Return Stage `number`, 1 or 2, before its first batch; Stage II starts from the committed Stage I."""
+def build_stage(context, settings):
+    """Return Stage II before its first batch; it starts from the committed Stage I."""
     stage1_generator = context.stackgan_networks.stage1  # loaded before the seed: loading draws random numbers
     inputs = context.stage_inputs
     keras.utils.set_random_seed(settings.seed)
-    if number == 1:  # XLA compiles for longer than a quick training takes
-        return Stage1(settings, *inputs, jit_compile=not context.quick)
     return Stage2(settings, *inputs, stage1_generator)
 
 
-def train_stage(context, number, seed, arguments=()):
-    """Train Stage `number`, 1 or 2, for a few hundred batches; return (stage, history), float32 (batches, 7).
+def train_stage(context, seed, arguments=()):
+    """Train Stage II for a few hundred batches and return it.
 
-    `arguments` are those of the command line. The stage's `ema_generator` is ready to draw.
+    `arguments` are those of the command line. Its `ema_generator` is ready to draw.
     """
     settings = parse_arguments(["--seed", str(seed), "--stage1-epochs", "1", "--stage2-epochs", "1", *arguments])
-    settings.train_size = min(count_batches(context, number) * settings.batch_size, len(context.x_train))
-    stage = build_stage(context, number, settings)
-    history = np.stack([stage.train_step(indices, step).numpy()
-                        for step, indices in shuffled_batches(settings, number - 1)])
+    settings.train_size = min(count_batches(context) * settings.batch_size, len(context.x_train))
+    stage = build_stage(context, settings)
+    history = np.stack([stage.train_step(indices, step).numpy() for step, indices in shuffled_batches(settings, 1)])
     if not np.isfinite(history).all():
         raise FloatingPointError("a loss is no longer finite in a short training")
     stage.update_batch_norm()
-    return stage, history
+    return stage
 
 
 def score_stage(context, draw):
@@ -239,31 +237,6 @@ def score_stage(context, draw):
     return {**found, "images": images_to_text(full_size(draw(embed(networks, SHOWN_SENTENCES[:6]))))}
 
 
-STAGE1_VARIANTS = {
-    "default": (), "no condition noise": ("--condition-noise", "0"), "no KL term": ("--kl-weight", "0"),
-    "no wrong sentences": ("--wrong-sentence-weight", "0"), "no hard wrong ones": ("--hard-share", "0"),
-    "no matching term": ("--matching-weight", "0"), "no energy score": ("--energy-weight", "0"),
-    "no colour term": ("--colour-weight", "0"), "no shape term": ("--shape-weight", "0"),
-    "no digit term": ("--digit-weight", "0")}
-
-
-def stage1_parts(context):
-    """What each part of Stage I's training gives: short trainings without one of them."""
-    def compute(name, seed):
-        stage, history = train_stage(context, 1, seed, STAGE1_VARIANTS[name])
-
-        def draw(sentences):
-            noise, epsilons = random_inputs(latent_dim(stage.ema_generator), len(sentences), 0)
-            return draw_in_blocks(stage.ema_generator, noise, epsilons[0], sentences)
-        return {**score_stage(context, draw), "kl_divergence": float(history[-100:, 5].mean()),
-                "matching_loss": float(history[-100:, 6].mean())}
-    return compare(context, 1, compute_variants(context, STAGE1_VARIANTS, compute), {
-        "seen_all_five": ("all five right,\nseen inks (%)", 100),
-        "never_seen_all_five": ("all five right,\nnever seen inks (%)", 100), "seen_digit": ("digit right (%)", 100),
-        "unsaid_ink": ("ink varies,\nreal = 1", 1), "unsaid_background": ("background varies,\nreal = 1", 1),
-        "unsaid_slant": ("slant varies,\nreal = 1", 1)})
-
-
 UPSAMPLINGS = ("pixelshuffle", "transposed", "nearest")
 
 
@@ -273,7 +246,7 @@ def time_upsamplings(context):
     for name in UPSAMPLINGS:
         settings = parse_arguments(["--upsampling", name])
         settings.train_size = len(context.x_train)
-        stage = build_stage(context, 2, settings)
+        stage = build_stage(context, settings)
         indices, first = tf.range(settings.batch_size), tf.constant(0)
         steps.append(lambda stage=stage, indices=indices, first=first: stage.train_step(indices, first).numpy())
         sizes.append((multiply_adds(stage.generator), stage.generator.count_params()))
@@ -289,29 +262,29 @@ def stackgan_upsampling(context):
 
     def compute(name, seed):
         networks = SimpleNamespace(
-            stage1=stage1, stage2=train_stage(context, 2, seed, ("--upsampling", name))[0].ema_generator)
+            stage1=stage1, stage2=train_stage(context, seed, ("--upsampling", name)).ema_generator)
 
         def draw(sentences):
             inputs = random_inputs(latent_dim(stage1), len(sentences), 0)
             return draw_embedded(networks, sentences, *inputs)[1]
         return score_stage(context, draw)
-    results, figure = compare(context, 2, compute_variants(context, UPSAMPLINGS, compute), {
+    results, figure = compare_stages(context, compute_variants(context, UPSAMPLINGS, compute), {
         "checkerboard": ("checkerboard\nenergy (%)", 100), "seen_all_five": ("all five right (%)", 100),
         "seen_digit": ("digit right (%)", 100), "seen_thickness": ("thickness right (%)", 100),
         "unsaid_thickness": ("thickness varies,\nreal = 1", 1)})
     return {**results, "generators": context.cached("time", functools.partial(time_upsamplings, context))}, figure
 
 
-def compare(context, number, scores, metrics):
-    """Return (results, figure) of variants of Stage `number`, 1 or 2, with the `metrics` that are drawn.
+def compare_stages(context, scores, metrics):
+    """Return (results, figure) of variants of Stage II, with the `metrics` that are drawn.
 
     `scores` maps the name of a variant to what `score_stage` returns for every seed.
     """
-    batches = count_batches(context, number)
+    batches = count_batches(context)
     results = {name: summarize(columns) for name, columns in scores.items()}
     pictures = [text_to_images(columns[0]["images"], 3) for columns in scores.values()]
     return ({"batches": batches, "sentences": len(context.scenes["seen"].sentences), "variants": results},
-            draw_comparison(results, pictures, f"Stage {'I' * number} after {batches} batches", metrics))
+            draw_comparison(results, pictures, f"Stage II after {batches} batches", metrics))
 
 
 def draw_comparison(results, pictures, title, metrics):

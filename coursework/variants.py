@@ -5,12 +5,11 @@ import math
 
 import keras
 import tensorflow as tf
-from cgan_mnist import CGAN, build_networks, cross_entropy, mode_seeking
+from cgan_mnist import CGAN, build_networks
 from keras import layers, ops
 from mnist_gan.data.mnist import DIGITS
 from mnist_gan.running.distribution import minimize
 from mnist_gan.running.ema import update_ema
-from mnist_gan.running.run import batches_per_epoch
 
 SMALLEST = keras.config.epsilon()  # 1e-7, where Keras cuts probabilities off before it takes their logarithm
 
@@ -34,7 +33,7 @@ def rewire(network, replacements):
 def probabilities(discriminator, images, labels):
     """Return the probabilities (n, 1), a tensor, that images (n, 28, 28, 1) with labels (n,) are real."""
     logits = discriminator([tf.convert_to_tensor(images), tf.convert_to_tensor(labels, tf.int32)], training=False)
-    return tf.sigmoid(logits[:, :1])  # an auxiliary classifier has more
+    return tf.sigmoid(logits)
 
 
 def log(probability):
@@ -102,26 +101,6 @@ class PrintedLosses(OtherGeneratedLoss, OtherGeneratorLoss):
 
     def generator_loss(self, probability):
         return 1 - log(probability)
-
-
-class DecayedWeights(CGAN):
-    """The discriminator's weights decay by the learning rate in every update, as in AdamW."""
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.discriminator_optimizer.weight_decay = 1.0
-
-
-class FallingRates(CGAN):
-    """Both learning rates fall along a cosine, to 0 at the end."""
-
-    def __init__(self, settings, *arguments):
-        super().__init__(settings, *arguments)
-        batches = settings.epochs * batches_per_epoch(settings)
-        falling = keras.optimizers.schedules.CosineDecay
-        self.generator_optimizer.learning_rate = falling(settings.generator_learning_rate, batches)
-        # Two updates in every batch.
-        self.discriminator_optimizer.learning_rate = falling(settings.discriminator_learning_rate, 2 * batches)
 
 
 # -------------------------------------------------------------------------------------------------------- normalization
@@ -254,41 +233,3 @@ MERGED = {
     "projection in D": merge_otherwise(discriminator=project),
     "label in G only": merge_otherwise(discriminator=rewired(pixels_times_label=first)),
 }
-
-
-class AuxiliaryClassifier(CGAN):
-    """An AC-GAN (Odena et al. 2017, https://arxiv.org/abs/1610.09585): D does not take the label but says it.
-
-    Its discriminator, that of `classify_labels`, puts out logits (n, 11): that of being real, and those of the digits.
-    Both networks minimize the cross-entropy of the digit, of real and of generated images, beside that of the game.
-    """
-
-    def both_losses(self, target, labels, logits):
-        """Return the cross-entropy for `target` and that of the digits `labels` (n,)."""
-        digits = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits[:, 1:])
-        return cross_entropy(target, logits[:, :1]), tf.reduce_mean(digits)
-
-    def update_discriminator(self, images, labels, size, target):
-        with tf.GradientTape() as tape:
-            logits = self.discriminator([images, labels], training=True)
-            loss, digit_loss = self.both_losses(target, labels, logits)
-            objective = loss + digit_loss
-        minimize(objective, tape, self.discriminator.trainable_variables, self.discriminator_optimizer)
-        return loss, tf.reduce_mean(tf.sigmoid(logits[:, :1]))
-
-    def train_generator(self, step):
-        noise, labels = self.sample(step, 2)
-        half = labels.shape[0] // 2
-        labels = tf.concat([labels[:-half], labels[:half]], 0)  # for mode seeking, as in the default
-        with tf.GradientTape() as tape:
-            images = self.generator([noise, labels], training=True)
-            loss, digit_loss = self.both_losses(1.0, labels, self.discriminator([images, labels], training=True))
-            objective = loss + digit_loss + self.settings.mode_seeking_weight * mode_seeking(noise, images)
-        minimize(objective, tape, self.generator.trainable_variables, self.generator_optimizer)
-        update_ema(self.ema_generator, self.generator, self.settings.ema_decay, step)
-        return loss
-
-
-def classify_labels(discriminator):
-    """Return a discriminator like the given one that does not use the label, with the 11 logits of an AC-GAN."""
-    return rewire(discriminator, {"pixels_times_label": first, "logit": layers.Dense(1 + DIGITS, name="logit")})
