@@ -70,14 +70,16 @@ def run_experiment(name, context, settings, plots):
     print(f"{name}: {EXPERIMENTS[name].__doc__.splitlines()[0]}", flush=True)
     context.open_cache(name, settings)
     results, figure = EXPERIMENTS[name](context)
+    # Trainings may have been kept from another experiment or another day.
+    seconds = max(context.cache.seconds(), results.get("training_seconds", 0))
     numbers, picture = context.folder / f"{name}.json", plots / f"{name}.png"
     save_figure(picture, figure)
     write_json(numbers, {
         "experiment": name, "command": f"python experiments.py {name}" + " --quick" * context.quick,
-        "settings": settings, "seeds": context.seeds, "seconds": round(context.cache.seconds(), 1),
+        "settings": settings, "seeds": context.seeds, "seconds": round(seconds, 1),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores", "versions": versions(), "results": results})
     context.cache.remove()
-    print(f"  {readable_time(context.cache.seconds())}; written: {numbers}, {picture}", flush=True)
+    print(f"  {readable_time(seconds)}; written: {numbers}, {picture}", flush=True)
 
 
 def load_experiment_data(path, quick):
