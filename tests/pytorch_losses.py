@@ -53,7 +53,8 @@ def read(path):
         for name in arrays.files:
             kind, *rest = name.split("/")
             if kind == "batch":
-                batch[rest[0]] = torch.from_numpy(arrays[name])
+                array = arrays[name]
+                batch[rest[0]] = torch.from_numpy(np.moveaxis(array, -1, 1) if array.ndim == 4 else array)
             elif kind == "weights":
                 if rest[2] == "0":
                     weights[rest[0]].append([])
@@ -67,7 +68,7 @@ def main():
     objectives = []
 
     def record(objective, optimizer):
-        objectives.append(float(objective))
+        objectives.append(float(objective.detach()))
         minimize(objective, optimizer)
     minimize, pytorch.minimize = pytorch.minimize, record
     images = np.zeros((settings.train_size, 28, 28), np.uint8)  # none is drawn
