@@ -76,7 +76,7 @@ def run_experiment(name, context, settings, plots):
     save_figure(picture, figure)
     write_json(numbers, {
         "experiment": name, "command": f"python experiments.py {name}" + " --quick" * context.quick,
-        "settings": settings, "seeds": context.seeds, "seconds": round(seconds, 1),
+        "settings": settings, "seeds": results.get("seeds", context.seeds), "seconds": round(seconds, 1),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores", "versions": versions(), "results": results})
     context.cache.remove()
     print(f"  {readable_time(seconds)}; written: {numbers}, {picture}", flush=True)

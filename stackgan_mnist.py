@@ -576,7 +576,7 @@ def train(settings):
     with open_run(settings, images, digits, HISTORY_COLUMNS, first_grid=0, mode="RGB") as run:
         gan = StackGAN(settings, images, digits)
         # At least, for what the gradients of Stage II's convolutions need; and before minutes with the encoders.
-        cli.require_memory(4 * settings.batch_size * gan.stages[1].kept_values(),
+        cli.require_memory(4 * settings.batch_size // distribution.replicas() * gan.stages[1].kept_values(),
                            f"--batch-size {settings.batch_size}", "give smaller batches")
         if not run.restore(gan.variables):
             print("Training the text encoder:", flush=True)

@@ -2,6 +2,7 @@
 
 import functools
 
+import keras
 import numpy as np
 import tensorflow as tf
 from coursework.comparison import summarize
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 MODES, RADIUS, DEVIATION = 8, 2.0, 0.05
 NOISE, UNITS, BATCH = 16, 128, 128
 STEPS, QUICK_STEPS = 6000, 20
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = (2, 3, 4, 5, 6)  # the weights were chosen with the seeds 0 and 1
 ANGLES = 2 * np.pi * np.arange(MODES, dtype=np.float32) / MODES
 CENTRES = RADIUS * np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1)
 RATE, EMA_DECAY = 1e-3, 0.999
@@ -76,7 +77,7 @@ class Game:
         self.generator = start_weights((NOISE, UNITS, UNITS, 2), random)
         self.discriminator = start_weights((2 * packed, UNITS, UNITS, 1), random)
         self.averages = [tf.Variable(weight) for weight in self.generator]
-        self.optimizers = [tf.keras.optimizers.Adam(rate, beta_1=0.5) for rate in (RATE, self.d_rate)]
+        self.optimizers = [keras.optimizers.Adam(rate, beta_1=0.5) for rate in (RATE, self.d_rate)]
         for optimizer, weights in zip(self.optimizers, (self.generator, self.discriminator), strict=True):
             optimizer.build(weights)
 
@@ -185,6 +186,6 @@ def ring(context):
         axes.plot(*np.array(games[0]["points"]).T, ".", color="tab:blue", markersize=2)
         axes.set_title(f"{remedy}\n{np.mean([game['modes'] for game in games]):.1f} modes", fontsize=9)
         axes.set(xlim=(-2.8, 2.8), ylim=(-2.8, 2.8), aspect="equal", xticks=[], yticks=[])
-    return {"steps": STEPS, "variants": {remedy: summarize([
+    return {"seeds": seeds, "steps": STEPS, "variants": {remedy: summarize([
         {name: value for name, value in game.items() if name != "points"} for game in games])
         for remedy, games in found.items()}}, figure
