@@ -37,7 +37,7 @@ SCALES, QUICK_SCALES = (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2), (0.5, 1)
 
 
 def draw_with_scales(context, recipe, scales, seed):
-    """Return for each of `scales` of the noise the metrics of what a trained generator draws, and images of a digit."""
+    """Return for each of `scales` of the noise the metrics of what a trained generator draws, and SHOWN_DIGITS."""
     generator, labels = load_trained(context, recipe, seed, RECIPES[recipe]).ema_generator, context.real_images[1]
     found = []
     for scale in scales:
@@ -52,6 +52,13 @@ def noise_scale(context):
     scales = QUICK_SCALES if context.quick else SCALES
     found = {recipe: context.cached_for_seeds(recipe, functools.partial(draw_with_scales, context, recipe, scales))
              for recipe in RECIPES}
+    results = {recipe: {f"× {scale}": summarize([entries[number]["scores"] for entries in seeds])
+                        for number, scale in enumerate(scales)} for recipe, seeds in found.items()}
+    return results, draw_scales(scales, found)
+
+
+def draw_scales(scales, found):
+    """Draw `found`, for each recipe and seed what `draw_with_scales` returns for `scales`."""
     figure = Figure((9, 6.6), dpi=100, layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(1.25, 1))
     axes = above.subplots()
@@ -75,5 +82,4 @@ def noise_scale(context):
     accuracy.set(xlabel="scale of the noise", title="label accuracy (%)")
     for axes in below.axes:
         axes.grid(alpha=0.3)
-    return {recipe: {f"× {scale}": summarize([entries[number]["scores"] for entries in seeds])
-                     for number, scale in enumerate(scales)} for recipe, seeds in found.items()}, figure
+    return figure

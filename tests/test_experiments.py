@@ -237,6 +237,18 @@ def test_games_on_the_ring_move_both_networks(remedy):
     assert np.isfinite(game.gradient()) and game.draw(10).shape == (10, 2)
 
 
+def test_the_gradient_penalty_of_the_ring_is_half_the_mean_squared_slope():
+    real, generated = (tf.constant(np.random.default_rng(seed).standard_normal((ring.BATCH, 2)), tf.float32)
+                       for seed in (0, 1))
+    vanilla, penalized = ring.Game(0), ring.Game(0, r1=3.0)
+    def logit(point):
+        return float(vanilla.judge(tf.constant(point[np.newaxis], tf.float32))[0, 0])
+    slopes = np.array([[(logit(point + step) - logit(point - step)) / 2e-3 for step in 1e-3 * np.eye(2)]
+                       for point in real.numpy()])
+    added = float(penalized.discriminator_loss(real, generated, 0) - vanilla.discriminator_loss(real, generated, 0))
+    assert added == pytest.approx(1.5 * np.square(slopes).sum(1).mean(), rel=0.02)
+
+
 def test_spectral_normalization_divides_by_the_largest_singular_value():
     matrix = np.random.default_rng(0).standard_normal((16, 12)).astype(np.float32)
     bias = tf.ones(12)
