@@ -53,10 +53,11 @@ def split_validation(x_train, y_train, count):
     return (x_train[:-count], y_train[:-count]), (x_train[-count:], y_train[-count:])
 
 
-def choose_indices(y_train, y_test, samples):
-    """Return the indices (samples,) of the training images in the column "real", equally many of each digit.
+def choose_indices(y_train, y_test, samples, seed=0):
+    """Return the indices (samples,) of the training images in the column "real", digit by digit, as many of each.
 
-    `y_train` (n,) and `y_test` (m,) are all labels of the data.
+    They are drawn at random, since neighbours in MNIST are by the same writers. `y_train` (n,) and `y_test` (m,) are
+    all labels of the data.
     Raises InputError if the data has too few training images for that or for the width of the Parzen
     window, or too few test images.
     """
@@ -65,8 +66,8 @@ def choose_indices(y_train, y_test, samples):
         if len(missing):
             raise InputError(f"the data has no {part} image of the digit {missing[0]}, and all ten are scored; "
                              "give --data another file")
-    per_digit = samples // DIGITS
-    chosen = [np.flatnonzero(y_train == digit)[:per_digit] for digit in range(DIGITS)]
+    per_digit, random = samples // DIGITS, np.random.default_rng(seed)
+    chosen = [random.permutation(np.flatnonzero(y_train == digit))[:per_digit] for digit in range(DIGITS)]
     if min(map(len, chosen)) < per_digit or len(y_train) < samples + DIGITS:
         raise InputError(f"--samples {samples}: too few training images, {per_digit} of every digit and "
                          f"{DIGITS} more are needed; give fewer samples")

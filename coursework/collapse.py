@@ -236,26 +236,29 @@ def play_bilinear_game(rate, steps, alternating):
 def bilinear_game(context):
     """Non-convergence in the smallest game, min over x, max over y of xy, and what averaging does there."""
     rate, steps = 0.1, 500
-    results, figure = {"rate": rate, "steps": steps}, Figure((15, 5.4), dpi=100, layout="constrained")
+    results, figure = {"rate": rate, "steps": steps}, Figure((9, 3.9), dpi=100, layout="constrained")
     *drawn, distance = figure.subplots(1, 3)
     for axes, (name, alternating) in zip(drawn, (("simultaneous", False), ("alternating", True)), strict=True):
         path = play_bilinear_game(rate, steps, alternating)
         mean = np.cumsum(path, axis=0) / np.arange(1, steps + 2)[:, np.newaxis]
-        axes.plot(*path.T, linewidth=1, label="the players")
-        axes.plot(*mean.T, linewidth=2.5, label="the average of all their steps so far")
-        axes.plot(0, 0, "k+", markersize=14, label="the equilibrium")
-        axes.set(title=f"{name} steps", xlabel="x, which minimizes xy", ylabel="y, which maximizes xy", aspect="equal")
-        axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.14))  # below what the players fill
+        axes.plot(*path.T, linewidth=1, color="#CC6677", label="the players")
+        axes.plot(*mean.T, linewidth=2.5, color="#332288", label="the average of all their steps so far")
+        axes.plot(0, 0, "k+", markersize=14, linestyle="none", label="the equilibrium")
+        axes.set(xlabel="x, which minimizes xy", ylabel="y, which maximizes xy", aspect="equal")
+        axes.set_title(f"{name} steps", fontsize=11)
         axes.locator_params(axis="x", nbins=5)
-        for label, curve in ((name, path), (f"{name}, averaged", mean)):
-            distance.semilogy(np.linalg.norm(curve, axis=1), label=label)
+        for color, curve in (("#CC6677", path), ("#332288", mean)):
+            distance.semilogy(np.linalg.norm(curve, axis=1), color=color, linestyle="-" if alternating else "--",
+                              label=f"{name}{', averaged' if curve is mean else ''}")
         results[name] = {
             "largest_distance": float(np.linalg.norm(path, axis=1).max()),
             "smallest_distance": float(np.linalg.norm(path, axis=1).min()),
             "last_distance_of_average": float(np.linalg.norm(mean[-1])),
             "last_distance": float(np.linalg.norm(path[-1]))}
     results["predicted_simultaneous_distance"] = float((1 + rate**2) ** (steps / 2))
-    distance.set(title="Distance from the equilibrium", xlabel="step", ylabel="distance (start: 1)")
-    distance.legend(fontsize=9)
+    distance.set(xlabel="step", ylabel="distance (start: 1)", ylim=(1e-3, 1e3))  # room for the legend
+    distance.set_title("distance from the equilibrium", fontsize=11)
+    distance.legend(fontsize=8, loc="upper left")
+    figure.legend(*drawn[0].get_legend_handles_labels(), loc="outside lower left", fontsize=9, ncols=3)
     distance.grid(alpha=0.3)
     return results, figure

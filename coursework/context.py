@@ -42,6 +42,7 @@ class Context:
         self.folder, self.classifier_folder = Path(folder), Path(classifier_folder or folder)
         self.code = code_checksum(ROOT) if code is None else code
         self.samples = QUICK_SAMPLES if quick else SAMPLES
+        self.evaluated = QUICK_SAMPLES if quick else EVALUATED
         self.cache = None
 
     def open_cache(self, experiment, settings):
@@ -78,14 +79,18 @@ class Context:
         """The features (n, 128) of all test images."""
         return classify(self.classifier, scale_images(self.x_test).numpy())[0]
 
-    @functools.cached_property
-    def real_images(self):
-        """Training images (n, 28, 28, 1) in [-1, 1] and labels (n,), as many of each digit, as `evaluate.py` takes.
+    def draw_real_images(self, seed):
+        """Return training images (evaluated, 28, 28, 1) in [-1, 1], drawn at random, and labels, digit by digit.
 
         They stand for what a perfect generator would draw.
         """
-        chosen = choose_indices(self.y_train, self.y_test, QUICK_SAMPLES if self.quick else EVALUATED)
+        chosen = choose_indices(self.y_train, self.y_test, self.evaluated, seed)
         return scale_images(self.x_train[chosen]).numpy(), self.y_train[chosen]
+
+    @functools.cached_property
+    def real_images(self):
+        """The images and labels that `evaluate.py` takes for real ones."""
+        return self.draw_real_images(0)
 
     @functools.cached_property
     def train_features(self):

@@ -67,35 +67,35 @@ def transposed_convolution(context):
 
 def draw_transposed_convolution(matrix, overlaps, images, halved, back, best):
     """Draw the small matrix and its transpose, digits before and after, and how many kernels overlap in each pixel."""
-    figure = Figure((14, 7.6), dpi=100, layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1.25, 1))
-    forth, back_and_forth, transposed = above.subplots(1, 3, width_ratios=(2.3, 1, 3.2))
-    for axes, shown, title in ((forth, matrix, "convolution: 16 pixels → 4"),
-                               (back_and_forth, matrix.T, "transposed: 4 → 16")):
+    figure = Figure((9, 8.4), dpi=100, layout="constrained")
+    above, middle, below = figure.subfigures(3, 1, height_ratios=(1, 2, 1.6))
+    matrices, digits = middle.subfigures(1, 2, width_ratios=(1, 2.6))
+    for axes, shown, title in ((above.subplots(), matrix, "convolution: 16 pixels → 4"),
+                               (matrices.subplots(), matrix.T, "transposed: 4 → 16")):
         axes.imshow(np.where(shown, shown, np.nan), cmap="YlGnBu", vmin=0, vmax=14)
         for (row, column), value in np.ndenumerate(shown):
-            axes.text(column, row, f"{value:.0f}" if value else "·", ha="center", va="center", fontsize=10)
-        axes.set_title(title, fontsize=13)
-        axes.set(xlabel="pixel that goes in", ylabel="pixel that comes out", xticks=range(shown.shape[1]),
-                 yticks=range(shown.shape[0]))
+            axes.text(column, row, f"{value:.0f}" if value else "·", ha="center", va="center", fontsize=9)
+        axes.set_title(title, fontsize=11)
+        axes.set(xticks=range(shown.shape[1]), yticks=range(shown.shape[0]))
+        axes.set_xlabel("pixel that goes in", fontsize=9)
+        axes.set_ylabel("pixel that comes out", fontsize=9)
         axes.tick_params(labelsize=8)
-    digits = [7, 2, 1, 0, 4]
-    rows = [images[:len(digits)], enlarge(halved[:len(digits)]), back[:len(digits)],
-            best[:len(digits)].reshape(-1, SIDE, SIDE, 1)]
+    count, axes = 5, digits.subplots()
+    rows = [images[:count], enlarge(halved[:count]), back[:count], best[:count].reshape(-1, SIDE, SIDE, 1)]
     rows = [row / row.max((1, 2, 3), keepdims=True) for row in rows]  # for a factor is not what matters
-    transposed.imshow(tile_images(np.concatenate(rows), len(digits)), cmap="gray", vmin=0, vmax=1)
-    transposed.set_title("on test digits, 28 × 28 pixels → 14 × 14 → 28 × 28", fontsize=13)
-    transposed.set_yticks((np.arange(4) + 0.5) * SIDE, ["digit", "convolution", "then the\ntransposed one",
-                                                        "or the best\ninverse"], fontsize=11)
-    transposed.set_xticks([])
+    axes.imshow(tile_images(np.concatenate(rows), count), cmap="gray", vmin=0, vmax=1)
+    axes.set_title("on test digits, 28 × 28 pixels → 14 × 14 → 28 × 28", fontsize=11)
+    axes.set_yticks((np.arange(4) + 0.5) * SIDE, ["digit", "convolution", "then the\ntransposed one",
+                                                  "or the best\ninverse"], fontsize=10)
+    axes.set_xticks([])
     for axes, (k, count) in zip(below.subplots(1, 3), overlaps.items(), strict=True):
-        picture = axes.imshow(count, cmap="magma", vmin=0, vmax=9)
+        picture = axes.imshow(count, cmap="cividis", vmin=0, vmax=9)
         for (row, column), value in np.ndenumerate(count):
-            axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=10,
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=9,
                       color="white" if value < 6 else "black")
-        axes.set_title(f"kernel {k} × {k}, stride 2" + (": even" if k % 2 == 0 else ": a checkerboard"), fontsize=13)
+        axes.set_title(f"kernel {k} × {k}, stride 2" + (": even" if k % 2 == 0 else ": uneven"), fontsize=11)
         axes.set(xticks=[], yticks=[])
-    below.colorbar(picture, ax=below.axes, label="kernels that overlap\nin a pixel")
+    below.colorbar(picture, ax=below.axes, label="kernels over a pixel")
     return figure
 
 

@@ -8,9 +8,8 @@ import tensorflow as tf
 from cgan_mnist import generate_images, load_generator
 from coursework.comparison import summarize
 from coursework.context import COMMITTED
-from coursework.figures import SHOWN_DIGITS, draw_variants, images_to_text, text_to_images
-from coursework.short_trainings import score_images
-from coursework.trainings import RECIPES, load_trained
+from coursework.figures import COLORS, MARKERS, SHOWN_DIGITS, draw_variants, images_to_text, text_to_images
+from coursework.trainings import RECIPES, load_trained, score_images
 from matplotlib.figure import Figure
 from mnist_gan.data.mnist import DIGITS, PIXELS, scale_images
 from mnist_gan.drawing.pictures import tile_images
@@ -27,23 +26,15 @@ def draw_committed(count, seed):
     return generate_images(load_generator(COMMITTED / "cgan" / "generator.keras"), labels, seed), labels
 
 
-def sample_real(context, seed):
-    """Return `samples` of the training images, float32 (n, 28, 28, 1) in [-1, 1], and their labels (n,)."""
-    chosen = np.random.default_rng((seed, 1)).permutation(len(context.x_train))[:context.samples]
-    return scale_images(context.x_train[chosen]).numpy(), context.y_train[chosen]
-
-
 # -------------------------------------------------------------------------------- number of images
 
 
 def measure_sizes(context, sizes, seed):
     """Return the FIDs of `sizes` real and generated images against all test images, two lists by name."""
-    test_features = classify(context.classifier, scale_images(context.x_test).numpy())[0]
-    chosen = np.random.default_rng(seed).permutation(len(context.x_train))[:max(sizes)]
-    sets = {"real images": scale_images(context.x_train[chosen]).numpy(),
-            "generator": draw_committed(max(sizes), seed)[0]}
-    features = {name: classify(context.classifier, images)[0] for name, images in sets.items()}
-    return {name: [float(frechet_distance(values[:size], test_features)) for size in sizes]
+    real = np.random.default_rng(seed).permutation(context.draw_real_images(seed)[0])
+    features = {name: classify(context.classifier, images)[0] for name, images in
+                (("real images", real), ("generator", draw_committed(len(real), seed)[0]))}
+    return {name: [float(frechet_distance(values[:size], context.all_test_features)) for size in sizes]
             for name, values in features.items()}
 
 
@@ -52,9 +43,9 @@ def fid_sample_size(context):
     sizes = QUICK_SIZES if context.quick else SIZES
     found = context.cached_for_seeds("all sizes", functools.partial(measure_sizes, context, sizes))
     inverse, results = 1 / np.array(sizes), {}
-    figure = Figure((12, 4.4), dpi=100, layout="constrained")
+    figure = Figure((9, 3.6), dpi=100, layout="constrained")
     plain, extrapolated = figure.subplots(1, 2)
-    for name, color in (("generator", "tab:orange"), ("real images", "black")):
+    for name, color in (("generator", "#CC6677"), ("real images", "black")):
         fits = [np.polyfit(inverse[1:], entry[name][1:], 1) for entry in found]  # the smallest is off the line
         for number, (entry, fit) in enumerate(zip(found, fits, strict=True)):
             plain.plot(sizes, entry[name], "o-", color=color, label=None if number else name, alpha=0.7)
@@ -64,12 +55,15 @@ def fid_sample_size(context):
                               label=None if number else f"{name}, line through N ≥ {sizes[1]}")
         results[name] = summarize([{**{str(size): value for size, value in zip(sizes, entry[name], strict=True)},
                                     "extrapolated": float(fit[1])} for entry, fit in zip(found, fits, strict=True)])
-    plain.set(title="The fewer images, the higher", xlabel="number of images N", ylabel="FID", xscale="log")
-    extrapolated.set(title="A line in 1/N: where it meets 0 is the FID of infinitely many",
-                     xlabel="1000 / N", ylabel="FID")
+    plain.set(xlabel="number of images N", ylabel="FID", xscale="log")
+    plain.set_title("The fewer images, the higher", fontsize=11)
+    plain.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=8)
+    plain.minorticks_off()
+    extrapolated.set(xlabel="1000 / N", ylabel="FID")
+    extrapolated.set_title("A line in 1/N meets 0 at the FID of infinitely many", fontsize=11)
     for axes in figure.axes:
         axes.set_ylim(bottom=0)
-        axes.legend(fontsize=10)
+        axes.legend(fontsize=9)
         axes.grid(alpha=0.3)
     return {"images": results, "test_images": len(context.x_test)}, figure
 
@@ -97,20 +91,20 @@ def degrade(images, labels, seed):
         return np.clip(images + scale * random.standard_normal(images.shape, np.float32), -1, 1)
     others = labels != 7
     refilled = np.where(others, np.arange(len(labels)), random.choice(np.flatnonzero(others), len(labels)))
-    few = np.resize(np.concatenate([np.flatnonzero(labels == digit)[:max(1, len(labels) // 1000)]
-                                    for digit in range(DIGITS)]), len(labels))
+    few = np.resize(np.concatenate([np.flatnonzero(labels == digit)[:5] for digit in range(DIGITS)]), len(labels))
     return {COPIES: (images, labels), "blur 2 × 2": (blur(images, 2), labels),
             "blur 3 × 3": (blur(images, 3), labels), "noise 0.1": (noisy(0.1), labels),
             "noise 0.3": (noisy(0.3), labels), "shifted 1 pixel": (shift(images, 1), labels),
             "shifted 3 pixels": (shift(images, 3), labels), "other digits for 7": (images[refilled], labels),
-            f"{len(np.unique(few))} images repeated": (images[few], labels[few])}
+            "50 images repeated": (images[few], labels[few])}
 
 
 def memorized_share(context, images):
-    """Return the share of the first 300 of images (n, 28, 28, 1) that are copies of training images."""
+    """Return the share of about 300 of images (n, 28, 28, 1) that are copies of training images."""
     pixels = scale_images(context.x_train).numpy().reshape(-1, PIXELS)
+    some = images[::-(-len(images) // 300)]
     # Distances come with rounding errors; the nearest pair of different images is farther apart than 0.1.
-    return float((nearest(images[:300].reshape(-1, PIXELS), pixels)[0] < 0.1).mean())
+    return float((nearest(some.reshape(-1, PIXELS), pixels)[0] < 0.1).mean())
 
 
 def choose_shown(labels):
@@ -124,8 +118,8 @@ def choose_shown(labels):
 
 def measure_degradations(context, seed):
     """Return the metrics of degraded training images and of the committed generator, by name."""
-    kinds = degrade(*sample_real(context, seed), seed)
-    kinds["committed generator"] = draw_committed(context.samples, seed)
+    kinds = degrade(*context.draw_real_images(seed), seed)
+    kinds["committed generator"] = draw_committed(context.evaluated, seed)
     return {name: {**score_images(context, images, labels), "copies": memorized_share(context, images),
                    "images": images_to_text(images[choose_shown(labels)])}
             for name, (images, labels) in kinds.items()}
@@ -136,10 +130,8 @@ def fid_degradations(context):
     found = context.cached_for_seeds("all images", functools.partial(measure_degradations, context))
     results = {name: summarize([entry[name] for entry in found]) for name in found[0]}
     figure = draw_variants(results, {name: entry["images"] for name, entry in found[0].items()},
-                           "What FID sees beside the other metrics (training images against test images)",
-                           {"fid": ("FID", 1), "label_accuracy": ("label accuracy (%)", 100),
-                            "precision": ("precision", 1), "recall": ("recall", 1),
-                            "copies": ("copies of training\nimages (%)", 100)})
+                           "What FID sees beside other metrics: training images against test images",
+                           {"fid": ("FID", 1), "precision": ("precision", 1), "recall": ("recall", 1)})
     return {"variants": results}, figure
 
 
@@ -171,14 +163,14 @@ def build_extractors(context):
 
 def measure_networks(context):
     """Return the distances from test images of all kinds of images, in the features of all kinds of networks."""
-    kinds = {name: images for name, (images, _) in degrade(*sample_real(context, 0), 0).items()}
-    kinds["committed generator"] = draw_committed(context.samples, 0)[0]
+    kinds = {name: images for name, (images, _) in degrade(*context.real_images, 0).items()}
+    kinds["committed generator"] = draw_committed(context.evaluated, 0)[0]
     for recipe in RECIPES:
         for seed in context.seeds:
             generator = load_trained(context, recipe, seed, RECIPES[recipe]).ema_generator
             kinds[f"{recipe} recipe, seed {seed}"] = generate_images(
-                generator, np.arange(context.samples) % DIGITS, seed)
-    x_test = scale_images(context.compared[0]).numpy()
+                generator, np.arange(context.evaluated) % DIGITS, seed)
+    x_test = scale_images(context.x_test).numpy()
     distances = {}
     for name, extract in build_extractors(context).items():
         test_features = extract(x_test)
@@ -209,21 +201,28 @@ def fid_networks(context):
 
 def draw_networks(kinds, columns):
     """Draw the distances of `kinds` of images, and their ranks, in each network's features, a dictionary `columns`."""
-    figure = Figure((12, 0.36 * len(kinds) + 1.6), dpi=100, layout="constrained")
-    size, ranks = figure.subplots(1, 2, width_ratios=(1.1, 1))
-    for number, (name, values) in enumerate(columns.items()):
-        size.plot(values / values[kinds.index(COPIES)], range(len(kinds)), "o-", color=f"C{number}", label=name)
-    size.set_xscale("log")
-    size.set(title="Distance, copied training images = 1", yticks=range(len(kinds)), yticklabels=kinds)
+    figure = Figure((9, 0.33 * len(kinds) + 1.6), dpi=100, layout="constrained")
+    size, ranks = figure.subplots(1, 2)
+    for name, color, marker, values in zip(columns, COLORS, MARKERS, columns.values(), strict=False):
+        size.plot(values / values[kinds.index(COPIES)], range(len(kinds)), color=color, marker=marker, markersize=5,
+                  linewidth=1, label=name)
+    size.set(xscale="log", yticks=range(len(kinds)))
+    size.set_title("distance, copied training images = 1", fontsize=11)
+    size.set_yticklabels(kinds, fontsize=9)
+    size.xaxis.set_major_formatter("{x:g}")
     size.invert_yaxis()
-    size.legend(fontsize=9)
     size.grid(alpha=0.3)
+    figure.legend(*size.get_legend_handles_labels(), loc="outside lower center", ncols=len(columns), fontsize=8,
+                  columnspacing=1)
     order = np.stack([np.argsort(np.argsort(values)) + 1 for values in columns.values()], axis=1)
-    ranks.imshow(order, cmap="RdYlGn_r", aspect="auto")
+    ranks.imshow(order, cmap="cividis_r", aspect="auto")
     for (row, column), value in np.ndenumerate(order):
-        ranks.text(column, row, value, ha="center", va="center", fontsize=10)
-    ranks.set(title="Rank, 1 is the best", yticks=[], xticks=range(len(columns)))
-    ranks.set_xticklabels([name.replace(", ", ",\n").replace("weights", "\nweights") for name in columns], fontsize=9)
+        ranks.text(column, row, value, ha="center", va="center", fontsize=9,
+                   color="white" if value > len(kinds) / 2 else "black")
+    ranks.set(yticks=[], xticks=range(len(columns)))
+    ranks.set_title("rank, 1 is the best", fontsize=11)
+    ranks.set_xticklabels([name.replace(", ", ",\n").replace("weights", "\nweights").replace("evaluate.py's",
+                           "evaluate\n.py's") for name in columns], fontsize=8)
     return figure
 
 
@@ -258,12 +257,12 @@ def measure_moments(context, images, seed):
         return classify(context.classifier, images)[0].astype(np.float64)
 
     pixels, features = images.reshape(-1, PIXELS).astype(np.float64), extract(images)
-    mixed = mix(pixels, seed)
+    mixed, others = mix(pixels, seed), context.all_test_features[::5][:len(images)]
     mixed_images = mixed.reshape(images.shape).astype(np.float32)
     return {"pixels": compare_sets(pixels, mixed),
             "features_of_mixed_images": compare_sets(features, extract(mixed_images)),
             "features": compare_sets(features, mix(features, seed)),
-            "other_real_images": compare_sets(features, context.test_features[:len(images)].astype(np.float64)),
+            "other_real_images": compare_sets(features, others.astype(np.float64)),
             "images": images_to_text(mixed_images[:20])}
 
 
@@ -275,7 +274,7 @@ MOMENTS = {"other_real_images": "real against other real images, in features",
 
 def fid_moments(context):
     """Two clearly different distributions with equal mean and covariance, between which FID sees no difference."""
-    images = sample_real(context, 0)[0][:400 if context.quick else 2000]
+    images = np.random.default_rng(0).permutation(context.real_images[0])[:400 if context.quick else 2000]
     found = context.cached_for_seeds("mixtures", functools.partial(measure_moments, context, images))
     results = {name: summarize([entry[name] for entry in found]) for name in MOMENTS}
     return {"images": len(images), **results}, draw_moments(results, images, text_to_images(found[0]["images"]))
@@ -283,26 +282,27 @@ def fid_moments(context):
 
 def draw_moments(results, images, mixed):
     """Draw `images` (n, 28, 28, 1) and 20 `mixed` ones, and the numbers in `results` for each of MOMENTS."""
-    figure = Figure((13, 4.6), dpi=100, layout="constrained")
-    *pictures, distance, shares = figure.subplots(1, 4, width_ratios=(1, 1, 1.4, 1.1))
+    figure = Figure((9, 4), dpi=100, layout="constrained")
+    *pictures, distance, shares = figure.subplots(1, 4, width_ratios=(1, 1, 1.1, 1.1))
     for axes, shown, title in ((pictures[0], images[:20], "real images"),
                                (pictures[1], mixed, "mixtures: equal mean\nand covariance")):
         axes.imshow(tile_images(shown, 4), cmap="gray", vmin=-1, vmax=1)
-        axes.set_title(title, fontsize=12)
+        axes.set_title(title, fontsize=10)
         axes.set(xticks=[], yticks=[])
     for row, name in enumerate(MOMENTS):
         values = [abs(value) for value in results[name]["fid"]["seeds"]]
-        distance.plot(np.maximum(values, 1e-12), [row] * len(values), "o", color="tab:blue", markersize=8)
-        for kind, color in (("precision", "tab:green"), ("recall", "tab:purple")):
+        distance.plot(np.maximum(values, 1e-12), [row] * len(values), "o", color="black", markersize=6)
+        for kind, color, marker in (("precision", "#117733", "o"), ("recall", "#CC6677", "s")):
             values = results[name][kind]["seeds"]
-            shares.plot(values, [row] * len(values), "o", color=color, alpha=0.6, markersize=8,
+            shares.plot(values, [row] * len(values), marker, color=color, alpha=0.7, markersize=6,
                         label=None if row else kind)
     distance.set_yticks(range(len(MOMENTS)), [name.replace(", ", ",\n").replace(" against ", "\nagainst ")
-                                              for name in MOMENTS.values()], fontsize=10)
-    distance.set(title="Fréchet distance", xscale="log", ylim=(len(MOMENTS) - 0.5, -0.5))
-    shares.set(title="precision and recall", xlim=(-0.03, 1), ylim=(len(MOMENTS) - 0.5, -0.5),
-               yticks=range(len(MOMENTS)), yticklabels=[])
-    shares.legend()
+                                              for name in MOMENTS.values()], fontsize=8)
+    distance.set(xscale="log", ylim=(len(MOMENTS) - 0.5, -0.5))
+    distance.set_title("Fréchet distance", fontsize=10)
+    shares.set(xlim=(-0.05, 1.05), ylim=(len(MOMENTS) - 0.5, -0.5), yticks=range(len(MOMENTS)), yticklabels=[])
+    shares.set_title("precision and recall", fontsize=10)
+    figure.legend(*shares.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=9)
     for axes in (distance, shares):
-        axes.grid(alpha=0.4)
+        axes.grid(alpha=0.3)
     return figure

@@ -8,9 +8,7 @@ from mnist_gan.drawing.pictures import tile_images
 
 SHOWN_DIGITS = (*range(DIGITS), 4, 4, 4, 4)  # in a variant's row of pictures
 # The metrics that are drawn of every variant: name in the results, title, factor.
-METRICS = {"fid": ("FID", 1), "label_accuracy": ("label accuracy (%)", 100), "recall": ("recall", 1),
-           "total_variance": ("variance within\ndigits, real = 1", 1),
-           "reached": ("training images\nreached, real = 1", 1)}
+METRICS = {"fid": ("FID", 1), "label_accuracy": ("label accuracy (%)", 100), "recall": ("recall", 1)}
 LOGARITHMIC = ("fid",)  # metrics whose differences are ratios
 # Paul Tol's muted colours, which the colour-blind tell apart; black is that of what the others are compared with.
 COLORS = ("black", "#CC6677", "#332288", "#117733", "#88CCEE", "#999933", "#AA4499", "#44AA99", "#882255")
@@ -34,16 +32,15 @@ def draw_variants(results, pictures, title, metrics=METRICS):
     `results` maps a variant to what `summarize` returns, `pictures` to the text of its images of SHOWN_DIGITS.
     """
     names = list(results)
-    width = len(SHOWN_DIGITS) * 0.42
-    figure = Figure((width + 2.3 + 1.75 * len(metrics), 0.42 * len(names) + 1.7), dpi=100, layout="constrained")
-    grid = figure.add_gridspec(1, 1 + len(metrics), width_ratios=[width, *[1.75] * len(metrics)])
+    figure = Figure((9, 0.3 * len(names) + 1.6), dpi=100, layout="constrained")
+    grid = figure.add_gridspec(1, 1 + len(metrics), width_ratios=[4.2, *[3.6 / len(metrics)] * len(metrics)])
     axes = figure.add_subplot(grid[0])
     mosaic = tile_images(np.concatenate([text_to_images(pictures[name]) for name in names]), len(SHOWN_DIGITS))
     axes.imshow(mosaic, cmap="gray", vmin=-1, vmax=1, aspect="auto",
                 extent=(0, len(SHOWN_DIGITS), len(names) - 0.5, -0.5))
-    axes.set_yticks(range(len(names)), names, fontsize=12)
-    axes.set_xticks(np.arange(len(SHOWN_DIGITS)) + 0.5, SHOWN_DIGITS, fontsize=12)
-    axes.set_xlabel("drawn with the first seed, digit asked for", fontsize=12)
+    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_xticks(np.arange(len(SHOWN_DIGITS)) + 0.5, SHOWN_DIGITS, fontsize=9)
+    axes.set_xlabel("drawn with the first seed, digit asked for", fontsize=9)
     axes.tick_params(length=0)
     for number, (name, (label, factor)) in enumerate(metrics.items(), 1):
         axes = figure.add_subplot(grid[number])
@@ -51,11 +48,11 @@ def draw_variants(results, pictures, title, metrics=METRICS):
             if name not in results[variant]:
                 continue
             values = factor * np.array(results[variant][name]["seeds"])
-            color = {"real images": "black", names[0]: "tab:orange"}.get(variant, "tab:blue")
-            axes.plot(values, [row] * len(values), "o", color=color, alpha=0.7, markersize=6)
-            axes.plot([values.min(), values.max()], [row, row], color=color, linewidth=1.5)
+            axes.plot(values, [row] * len(values), "o", color="black" if variant in ("real images", names[0])
+                      else COLORS[1], alpha=0.7, markersize=5)
         axes.set(ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)), yticklabels=[])
-        axes.set_title(label, fontsize=12)
+        axes.set_title(label, fontsize=10)
+        axes.tick_params(labelsize=8)
         axes.grid(alpha=0.4)
         if name in LOGARITHMIC:
             axes.set_xscale("log")
@@ -64,7 +61,7 @@ def draw_variants(results, pictures, title, metrics=METRICS):
             axes.xaxis.set_minor_formatter("")
         else:
             axes.set_xlim(0, 1.08 * axes.get_xlim()[1])  # no dot is cut off
-    figure.suptitle(title, fontsize=15)
+    figure.suptitle(title, fontsize=11)
     return figure
 
 

@@ -116,40 +116,42 @@ def pixelshuffle(context):
 
 def draw_pixelshuffle(results, maps):
     """Draw where PixelShuffle puts 2 x 2 pixels of four channels, maps before training, checkerboards and costs."""
-    figure = Figure((14, 7.4), dpi=100, layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.1))
+    figure = Figure((9, 5.8), dpi=100, layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.5))
     indices = np.arange(16).reshape(4, 2, 2).transpose(1, 2, 0)[np.newaxis]  # channel by channel
     shuffled = ops.convert_to_numpy(ops.depth_to_space(tf.constant(indices), 2))[0, :, :, 0]
-    panels = above.subplots(1, 6, width_ratios=(1, 1, 1, 1, 0.25, 2.1))
-    panels[4].text(0.5, 0.5, "→", fontsize=40, ha="center", va="center")
+    panels = above.subplots(1, 6, width_ratios=(1, 1, 1, 1, 0.4, 2))
+    panels[4].text(0.5, 0.5, "→", fontsize=24, ha="center", va="center")
     panels[4].set_axis_off()
     for axes, grid, title in [*((panels[channel], indices[0, :, :, channel], f"channel {channel}")
                                 for channel in range(4)), (panels[5], shuffled, "one channel, 4 × 4")]:
         axes.imshow(grid // 4, cmap="Pastel1", vmin=0, vmax=8)
         for (row, column), value in np.ndenumerate(grid):
-            axes.text(column, row, value, ha="center", va="center", fontsize=16)
-        axes.set_title(title, fontsize=13)
+            axes.text(column, row, value, ha="center", va="center", fontsize=12)
+        axes.set_title(title, fontsize=11)
         axes.set(xticks=[], yticks=[])
-    picture, energy, cost = below.subplots(1, 3, width_ratios=(2.2, 1, 1))
+    picture, energy, cost = below.subplots(1, 3, width_ratios=(2, 1, 1))
     names = list(maps)
-    shown = np.concatenate([maps[name][:10] for name in names])
+    shown = np.concatenate([maps[name][:8] for name in names])
     shown = shown / np.abs(shown).max((1, 2, 3), keepdims=True)
-    picture.imshow(tile_images(shown, 10), cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
-    picture.set_yticks((np.arange(len(names)) + 0.5) * SIDE, names, fontsize=11)
+    picture.imshow(tile_images(shown, 8), cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+    picture.set_yticks((np.arange(len(names)) + 0.5) * SIDE, names, fontsize=9)
     picture.set_xticks([])
-    picture.set_title("of test digits of 14 × 14 pixels,\nbefore any training", fontsize=13)
+    picture.set_title("of test digits of 14 × 14 pixels,\nbefore any training", fontsize=11)
     for row, name in enumerate(names):
         way = results["ways"][name]
         seeds = 100 * np.array(way["checkerboard"]["seeds"])
-        energy.plot(seeds, [row] * len(seeds), "o", color="tab:blue", alpha=0.4)
-        cost.plot(way["multiply_adds_ratio"], row, "s", color="tab:orange", label=None if row else "multiply-adds")
-        cost.plot(way["time_ratio"], row, "o", color="tab:green", label=None if row else "time")
+        energy.plot(seeds, [row] * len(seeds), "o", color="#332288", alpha=0.4, markersize=5)
+        cost.plot(way["multiply_adds_ratio"], row, "s", color="#CC6677", label=None if row else "multiply-adds")
+        cost.plot(way["time_ratio"], row, "o", color="#117733", label=None if row else "time")
     energy.axvline(100 * results["checkerboard_of_digits"], color="black", linestyle="--", label="test digits")
-    energy.set_title(f"checkerboard energy (%),\n{len(seeds)} random starts", fontsize=13)
-    cost.set_title("cost, transposed 4 × 4 = 1", fontsize=13)
+    energy.set_title(f"checkerboard energy (%),\n{len(seeds)} random starts", fontsize=11)
+    cost.set_title("cost,\ntransposed 4 × 4 = 1", fontsize=11)
     cost.set_xlim(left=0)
     for axes in (energy, cost):
         axes.set(yticks=range(len(names)), yticklabels=[], ylim=(len(names) - 0.5, -0.5))
+        axes.tick_params(labelsize=9)
         axes.grid(alpha=0.4)
-        axes.legend(fontsize=10)
+    below.legend(*map(sum, zip(*(axes.get_legend_handles_labels() for axes in (energy, cost)), strict=True), ([], [])),
+                 loc="outside lower right", ncols=3, fontsize=9)
     return figure

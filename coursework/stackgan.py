@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from coursework.comparison import summarize
-from coursework.figures import images_to_text, text_to_images
+from coursework.figures import COLORS, MARKERS, images_to_text, text_to_images
 from coursework.short_trainings import compute_variants
 from coursework.timing import time_in_turns
 from matplotlib.figure import Figure
@@ -150,42 +150,44 @@ def draw_rows(networks, scene):
 def draw_stages(networks, scene, results):
     """Draw pictures of both stages under right and other sentences and noise, and the numbers in `results`."""
     rows = draw_rows(networks, scene)
-    figure = Figure((15.5, 8), dpi=100, layout="constrained")
-    pictures, plots = figure.subfigures(1, 2, width_ratios=(1.2, 1))
-    axes = pictures.subplots()
+    figure = Figure((9, 9.6), dpi=100, layout="constrained")
+    above, middle, below = figure.subfigures(3, 1, height_ratios=(2.1, 1, 1.1))
+    axes = above.subplots()
     axes.imshow((tile_images(np.concatenate(list(rows.values())), 8) + 1) / 2, interpolation="nearest")
-    axes.set_yticks((np.arange(len(rows)) + 0.5) * SIDE, list(rows), fontsize=11)
+    axes.set_yticks((np.arange(len(rows)) + 0.5) * SIDE, list(rows), fontsize=10)
     axes.set_xticks([])
-    axes.set_title(f"“{SHOWN_SENTENCES[0]}”", fontsize=12)
-    accuracy, wins, augmentation = plots.subplots(3, 1, height_ratios=(1.3, 1, 1))
+    axes.set_title(f"“{SHOWN_SENTENCES[0]}”", fontsize=11)
+    accuracy = middle.subplots()
     draw_bars(accuracy, {name: [100 * metrics[place]["mean"] for place in PLACES]
-                         for name, metrics in results["attribute_accuracy"].items()}, PLACES, "attribute accuracy (%)")
+                         for name, metrics in results["attribute_accuracy"].items()}, PLACES)
+    accuracy.set_title("attribute accuracy (%)", fontsize=11)
+    accuracy.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+    wins, augmentation = below.subplots(1, 2)
     found = results["other_sentence_for_stage2"]
-    draw_bars(wins, {f"the sentence of Stage {stage}": [100 * found[name][stage]["mean"] for name in ATTRIBUTES]
-                     for stage in ("I", "II")}, ATTRIBUTES, "pictures that show\nwhat it says (%)")
-    wins.set_title("two different sentences: which one wins?", fontsize=11)
+    draw_bars(wins, {f"Stage {stage}'s": [100 * found[name][stage]["mean"] for name in ATTRIBUTES]
+                     for stage in ("I", "II")}, ATTRIBUTES)
+    wins.set_title("two sentences: whose is shown (%)?", fontsize=11)
+    wins.legend(fontsize=9, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.12))
     scales = [float(scale) for scale in results["condition_noise"]]
-    for name in (ALL_FIVE, *ATTRIBUTES[1:]):
+    for name, color, marker in zip((ALL_FIVE, *ATTRIBUTES[1:]), COLORS, MARKERS, strict=False):
         values = np.array([metrics[name]["seeds"] for metrics in results["condition_noise"].values()])
-        label = "all five right (share)" if name == ALL_FIVE else f"{name} varies (real = 1)"
-        augmentation.plot(scales, values.mean(axis=1), "o-", label=label)
-    augmentation.set(xlabel="factor of the condition noise when drawing (1 in training)",
-                     ylabel="share, or relative to real")
-    augmentation.set_ylim(bottom=0)
-    augmentation.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+        label = "all five right" if name == ALL_FIVE else f"{name} varies"
+        augmentation.plot(scales, values.mean(axis=1), marker=marker, markersize=5, color=color, label=label)
+    augmentation.set(xlabel="factor of the condition noise (1 in training)", ylim=(0, None))
+    augmentation.set_title("share, or relative to real", fontsize=11)
+    augmentation.legend(fontsize=9)
     augmentation.grid(alpha=0.3)
     return figure
 
 
-def draw_bars(axes, columns, places, label):
-    """Draw groups of bars at `places`, one for each of `columns`, a dictionary from a name to heights (n,)."""
+def draw_bars(axes, columns, places):
+    """Draw groups of bars at `places`, one for each of `columns`, a dictionary from a name to percentages (n,)."""
     width = 0.85 / len(columns)
     for number, (name, heights) in enumerate(columns.items()):
-        axes.bar(np.arange(len(places)) + (number - (len(columns) - 1) / 2) * width, heights, width, label=name)
-    axes.set_xticks(range(len(places)), [place.replace("_", " ") for place in places], fontsize=7)
-    axes.set_ylabel(label, fontsize=9)
+        axes.bar(np.arange(len(places)) + (number - (len(columns) - 1) / 2) * width, heights, width,
+                 color=COLORS[number], label=name)
+    axes.set_xticks(range(len(places)), [place.replace("_", " ") for place in places], fontsize=9)
     axes.set_ylim(0, 100)
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.grid(alpha=0.3, axis="y")
 
 

@@ -104,7 +104,7 @@ def test_degraded_images_are_what_they_are_called():
     pixels = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
     assert 7 not in {pixels[image.tobytes()] for image in refilled}
     assert np.abs(kinds["noise 0.1"][0] - images).mean() < np.abs(kinds["noise 0.3"][0] - images).mean()
-    assert len(np.unique(kinds["20 images repeated"][0].reshape(2000, -1), axis=0)) == 20
+    assert len(np.unique(kinds["50 images repeated"][0].reshape(2000, -1), axis=0)) == 50
     centre = kinds["blur 3 × 3"][0][0, 10, 10, 0]
     assert centre == pytest.approx(images[0, 9:12, 9:12, 0].mean(), abs=1e-5)
 

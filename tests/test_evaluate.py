@@ -159,6 +159,7 @@ def test_what_images_are_compared_to_has_ten_equal_parts_and_holds_other_images_
     arrays = bundled_arrays(1210)
     chosen = evaluate.choose_indices(arrays["y_train"], arrays["y_test"], 200)
     assert np.bincount(arrays["y_train"][chosen]).tolist() == [20] * 10 and len(np.unique(chosen)) == 200
+    assert set(chosen) != set(evaluate.choose_indices(arrays["y_train"], arrays["y_test"], 200, seed=1))
     real = evaluate.prepare_real_images(
         arrays["x_train"], arrays["y_train"], arrays["x_test"][:100], arrays["y_test"][:100],
         build_classifier("classifier"), chosen)
