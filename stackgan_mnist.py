@@ -432,7 +432,8 @@ class Stage:
             g_loss, kl = self.adversarial_loss(batch, generated), kl_divergence(mean, log_sigma)
             seen = self.picture_encoder(self.encoder_input(generated), training=False)
             matching = self.matching_loss(batch, seen)
-            objective = g_loss + settings.kl_weight * kl + settings.matching_weight * matching
+            objective = settings.adversarial_weight * g_loss + settings.kl_weight * kl
+            objective += settings.matching_weight * matching
             objective += settings.shape_weight * self.shape_loss(mask, batch.said, noise)
             objective += settings.digit_weight * self.digit_loss(mask, batch.said[:, 0])
             objective = self.add_own_terms(objective, batch, generated, seen, colours, rough_colours)
@@ -620,8 +621,7 @@ Trained {settings.stage1_epochs} epochs of Stage I and {settings.stage2_epochs} 
   {plots / "stage1_conditions.png"}, {plots / "stage2_conditions.png"}: the KL divergence and the matching loss
   {plots / "walk.png"}: a walk from one sentence to another
   {plots / "stage1_generator.png"}, ...: the networks
-  {outputs / "history.csv"}: the numbers behind the curves
-  {outputs / "settings.json"}: the settings and versions of this run
+  {outputs / "history.csv"}, {outputs / "settings.json"}: the numbers behind the curves, the settings
   {outputs / "text_encoder.keras"}, {outputs / "stage1_generator.keras"},
   {outputs / "stage2_generator.keras"}: the trained networks, for --generate
   {outputs / "checkpoint.npz"}: for --resume""")
@@ -731,6 +731,8 @@ def add_training_options(parser):
              "generated"),
             ("--hard-share", cli.checked(float, lambda value: 0 <= value <= 1, "from 0 to 1"), 0.5,
              "share of the wrong sentences that are wrong about one attribute only"),
+            ("--adversarial-weight", cli.fraction_below(100), 1.0,
+             "weight of the discriminators' answer in the generators' loss; 0 trains without the adversarial game"),
             ("--kl-weight", cli.fraction_below(100), 0.1,
              "weight of the KL divergence of the conditions from the standard normal distribution"),
             ("--condition-noise", cli.fraction_below(10), 1.0,
@@ -748,8 +750,7 @@ def add_training_options(parser):
             ("--input-noise", cli.fraction_below(10), 0.2,
              "standard deviation of the noise on all pictures that the discriminators see"),
             ("--ema-decay", cli.fraction_below(1), 0.998,
-             "decay per batch of the moving averages of the generators' weights that pictures and files show; in batch "
-             "n it is n / (n + 3) as long as that is less")):
+             "decay per batch of the EMA of the generators' weights, which pictures show; n / (n + 3) at first")):
         training.add_argument(option, type=kind, default=default, help=text)
     training.add_argument("--upsampling", choices=("pixelshuffle", "transposed", "nearest"), default="pixelshuffle",
                           help="how Stage II doubles height and width")

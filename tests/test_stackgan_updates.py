@@ -314,8 +314,9 @@ def test_the_game_with_the_discriminator_leaves_the_colours_alone(build_stage, s
 
 
 OPTIONS = [("--label-smoothing", "0.3"), ("--wrong-sentence-weight", "0.2"), ("--hard-share", "0"),
-           ("--kl-weight", "2"), ("--condition-noise", "0.5"), ("--matching-weight", "0"),
-           ("--energy-weight", "0"), ("--colour-weight", "0"), ("--shape-weight", "0"), ("--digit-weight", "0"),
+           ("--adversarial-weight", "0"), ("--kl-weight", "2"), ("--condition-noise", "0.5"),
+           ("--matching-weight", "0"), ("--energy-weight", "0"),
+           ("--colour-weight", "0"), ("--shape-weight", "0"), ("--digit-weight", "0"),
            ("--input-noise", "0"), ("--generator-learning-rate", "0.01"), ("--discriminator-learning-rate", "0.01"),
            ("--ema-decay", "0.1")]
 IN_STAGE_2, OF_STAGE_1 = ("--digit-weight", "--shape-weight"), ("--energy-weight", "--colour-weight")
@@ -402,7 +403,8 @@ def test_the_matching_loss_wants_the_own_sentence_of_a_picture(build_stage, stag
 
 @pytest.mark.parametrize("stage", [1, 2])
 def test_the_generator_minimizes_the_sum_of_its_terms_with_their_weights(build_stage, learn, stage):
-    weights = {"kl": 2.0, "matching": 3.0, "shape": 5.0, "digit": 13.0, "energy": 7.0, "colour": 11.0}
+    weights = {"adversarial": 0.5, "kl": 2.0, "matching": 3.0, "shape": 5.0, "digit": 13.0, "energy": 7.0,
+               "colour": 11.0}
     options = [text for name, weight in weights.items()
                for text in (f"--{name.replace('_', '-')}-weight", str(weight))]
     trained, fresh = learn(stage, *options), build_stage(stage, *options)
