@@ -181,13 +181,14 @@ def draw_interpolation(generator, seed, steps=11):
     product = [layer.name for layer in generator.layers].index("noise_times_label")
     for layer in generator.layers[product + 1:]:
         x = layer(x, training=False) if isinstance(layer, layers.BatchNormalization) else layer(x)
-    figure = Figure((11, 6), dpi=100, layout="constrained")
+    figure = Figure((9, 5), dpi=100, layout="constrained")
     for axes, images, title, ticks in zip(
             figure.subplots(1, 2), (noise_walks, x),
             ("From one noise vector to another, digit by digit", "From one label to the next, at fixed noise"),
             (range(DIGITS), [f"{digit} → {(digit + 1) % DIGITS}" for digit in range(DIGITS)]), strict=True):
         axes.imshow(tile_images(images.numpy(), steps), cmap="gray", vmin=-1, vmax=1)
-        axes.set(title=title, xlabel="share of the way (%)", yticks=(np.arange(DIGITS) + 0.5) * SIDE,
+        axes.set_title(title, fontsize=11)
+        axes.set(xlabel="share of the way (%)", yticks=(np.arange(DIGITS) + 0.5) * SIDE,
                  xticks=(np.array([0, (steps - 1) / 2, steps - 1]) + 0.5) * SIDE)
         axes.set_xticklabels([0, 50, 100])
         axes.set_yticklabels(ticks)

@@ -155,7 +155,7 @@ def score(findings, scenes, test_features):
 
 def draw_attribute_accuracy(columns):
     """Draw how many pictures show each part of their sentence; `columns` maps a heading to figures."""
-    figure = Figure((11, 7.5), dpi=100, layout="constrained")
+    figure = Figure((9, 6.6), dpi=100, layout="constrained")
     width = 0.8 / len(columns)
     parts = [*ATTRIBUTES, ALL_FIVE]
     for axes, name, title in zip(figure.subplots(2, 1), ("seen", "never_seen"),
@@ -164,14 +164,14 @@ def draw_attribute_accuracy(columns):
         for number, (heading, figures) in enumerate(columns.items()):
             places = np.arange(len(parts)) + (number - (len(columns) - 1) / 2) * width
             bars = axes.bar(places, [100 * figures[f"{name}_{part}"] for part in parts], width, label=heading,
-                            color=("tab:orange", "tab:blue", "tab:gray")[number])
+                            color=("#CC6677", "#332288", "gray")[number])
             axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=1)
         axes.set_title(title, pad=16)
         axes.set(ylabel="attribute accuracy (%)", ylim=(0, 100), yticks=range(0, 101, 20),
                  xticks=range(len(parts)))
         axes.set_xticklabels([part.replace("_", " ") for part in parts])
         axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(columns))
     return figure
 
 

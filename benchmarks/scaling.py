@@ -54,7 +54,7 @@ def draw_scaling(predictions, measured, rows):
     `predictions` maps the title of a panel to {script: (workers (n,), speed-ups (n,))}, with `rows` per worker;
     `measured` maps a script to (workers, measured speed-up, predicted speed-up) of one batch that the workers shared.
     """
-    figure = Figure((6 * len(predictions), 5), dpi=100, layout="constrained")
+    figure = Figure((9, 4.6), dpi=100, layout="constrained")
     for axes, (title, curves) in zip(np.atleast_1d(figure.subplots(1, len(predictions), sharey=True)),
                                      predictions.items(), strict=True):
         for script, (workers, speed_ups) in curves.items():
@@ -69,5 +69,6 @@ def draw_scaling(predictions, measured, rows):
         axes.minorticks_off()
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("images per second, relative to one worker")
-    figure.axes[0].legend(fontsize=8, title="cross: predicted for the measured point", title_fontsize=8)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9,
+                  title="cross: predicted for the measured point", title_fontsize=9)
     return figure
