@@ -34,7 +34,7 @@ import numpy as np
 
 # In the order of the report.
 EXPERIMENTS = {experiment.__name__: experiment for experiment in (
-    training.baseline,
+    training.baseline, training.ablation,
     noise.noise_length, noise.noise_distribution, noise.noise_scale,
     collapse.mode_collapse, collapse.gradients,
     convolutions.transposed_convolution, convolutions.dcgan,

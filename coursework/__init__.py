@@ -2,7 +2,7 @@
 
 The questions, with their experiments:
 
-    training         two recipes, the objective, other losses, BatchNormalization
+    training         two recipes, what the default's additions do, the objective, other losses, BatchNormalization
     noise            length, distribution and scale of the noise
     collapse         mode collapse, vanishing gradients, non-convergence
     ring             what helps, on a ring of Gaussians

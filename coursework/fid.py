@@ -11,7 +11,7 @@ from coursework.context import COMMITTED
 from coursework.figures import COLORS, MARKERS, SHOWN_DIGITS, draw_variants, images_to_text, text_to_images
 from coursework.trainings import RECIPES, load_trained, score_images
 from matplotlib.figure import Figure
-from mnist_gan.data.mnist import DIGITS, PIXELS, scale_images
+from mnist_gan.data.mnist import DIGITS, PIXELS, blocks, scale_images
 from mnist_gan.drawing.pictures import tile_images
 from mnist_gan.metrics.classifiers import build_classifier, classify, cosine_adam, cross_entropy
 from mnist_gan.metrics.distances import frechet_distance, nearest, precision_recall
@@ -29,43 +29,86 @@ def draw_committed(count, seed):
 # -------------------------------------------------------------------------------- number of images
 
 
+def kernel_distance(a, b):
+    """Return the unbiased kernel distance (KID) between the features a (n, d) and b (m, d).
+
+    It is the squared maximum mean discrepancy with the kernel (x · y / d + 1)³ (Bińkowski et al. 2018,
+    https://arxiv.org/abs/1801.01401, section 3).
+    """
+    def mean_kernel(rows, others, same):
+        total = sum(((block @ others.T / rows.shape[1] + 1)**3).sum() for block in blocks(rows))
+        if same:  # without pairs of a row and itself
+            total -= ((np.square(rows).sum(1) / rows.shape[1] + 1)**3).sum()
+        return total / (len(rows) * (len(others) - same))
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    return mean_kernel(a, a, True) + mean_kernel(b, b, True) - 2 * mean_kernel(a, b, False)
+
+
+def draw_gaussian(features, random):
+    """Return as many rows as `features` (n, d) drawn from a Gaussian with their mean and covariance."""
+    return random.multivariate_normal(features.mean(0), np.cov(features, rowvar=False), len(features), method="eigh")
+
+
 def measure_sizes(context, sizes, seed):
-    """Return the FIDs of `sizes` real and generated images against all test images, two lists by name."""
-    real = np.random.default_rng(seed).permutation(context.draw_real_images(seed)[0])
-    features = {name: classify(context.classifier, images)[0] for name, images in
-                (("real images", real), ("generator", draw_committed(len(real), seed)[0]))}
-    return {name: [float(frechet_distance(values[:size], context.all_test_features)) for size in sizes]
-            for name, values in features.items()}
+    """Return FID and KID of `sizes` images against all test images, lists by kind of images.
+
+    "known" are features drawn from two Gaussians, whose distance is known: that of the generator's features.
+    """
+    random = np.random.default_rng(seed)
+    # Shuffled, because equal numbers of every digit in a small set would be a bias of their own.
+    features = {name: classify(context.classifier, random.permutation(images))[0] for name, images in
+                (("real images", context.draw_real_images(seed)[0]),
+                 ("generator", draw_committed(context.evaluated, seed)[0]))}
+    test = dict.fromkeys(features, context.all_test_features)
+    features["known"], test["known"] = (draw_gaussian(rows.astype(np.float64), random)
+                                        for rows in (features["generator"], context.all_test_features))
+    return {metric: {name: [float(distance(rows[:size], test[name])) for size in sizes]
+                     for name, rows in features.items()}
+            for metric, distance in (("fid", frechet_distance), ("kid", kernel_distance))}
 
 
 def fid_sample_size(context):
-    """FID against the number of images: its bias, its extrapolation along 1/N, and its range over seeds."""
+    """FID and KID against the number of images: the bias of FID, and its extrapolation along 1/N in a known case."""
     sizes = QUICK_SIZES if context.quick else SIZES
     found = context.cached_for_seeds("all sizes", functools.partial(measure_sizes, context, sizes))
-    inverse, results = 1 / np.array(sizes), {}
-    figure = Figure((9, 3.6), dpi=100, layout="constrained")
-    plain, extrapolated = figure.subplots(1, 2)
-    for name, color in (("generator", "#CC6677"), ("real images", "black")):
-        fits = [np.polyfit(inverse[1:], entry[name][1:], 1) for entry in found]  # the smallest is off the line
-        for number, (entry, fit) in enumerate(zip(found, fits, strict=True)):
-            plain.plot(sizes, entry[name], "o-", color=color, label=None if number else name, alpha=0.7)
-            extrapolated.plot(1000 * inverse, entry[name], "o", color=color, alpha=0.7)
+    # The smallest number of images is off the line.
+    fits = {name: [np.polyfit(1 / np.array(sizes[1:]), entry["fid"][name][1:], 1) for entry in found]
+            for name in found[0]["fid"]}
+    results = {metric: {name: summarize([{
+        **{str(size): value for size, value in zip(sizes, entry[metric][name], strict=True)},
+        **({"extrapolated": float(fit[1])} if metric == "fid" else {})}
+        for entry, fit in zip(found, fits[name], strict=True)]) for name in fits} for metric in ("fid", "kid")}
+    return {**results, "test_images": len(context.x_test)}, draw_sizes(sizes, found, fits)
+
+
+def draw_sizes(sizes, found, fits):
+    """Draw `found`, what `measure_sizes` returns for every seed, and the lines in 1 / N through it, `fits`."""
+    figure, inverse = Figure((9, 3.8), dpi=100, layout="constrained"), 1000 / np.array(sizes)
+    fid, extrapolated, kid = figure.subplots(1, 3)
+    for name, color, marker in zip(fits, ("black", "#CC6677", "#332288"), "os^", strict=True):
+        for number, (entry, fit) in enumerate(zip(found, fits[name], strict=True)):
+            label = None if number else {"known": "two Gaussians, as far apart as the generator"}.get(name, name)
+            style = {"color": color, "marker": marker, "markersize": 4, "alpha": 0.8}
+            fid.plot(sizes, entry["fid"][name], **style, label=label)
+            extrapolated.plot(inverse, entry["fid"][name], **style, linestyle="none")
             reach = np.array([0, inverse[0]])
-            extrapolated.plot(1000 * reach, np.polyval(fit, reach), "--", color=color,
-                              label=None if number else f"{name}, line through N ≥ {sizes[1]}")
-        results[name] = summarize([{**{str(size): value for size, value in zip(sizes, entry[name], strict=True)},
-                                    "extrapolated": float(fit[1])} for entry, fit in zip(found, fits, strict=True)])
-    plain.set(xlabel="number of images N", ylabel="FID", xscale="log")
-    plain.set_title("The fewer images, the higher", fontsize=11)
-    plain.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=8)
-    plain.minorticks_off()
-    extrapolated.set(xlabel="1000 / N", ylabel="FID")
-    extrapolated.set_title("A line in 1/N meets 0 at the FID of infinitely many", fontsize=11)
+            extrapolated.plot(reach, np.polyval(fit, reach / 1000), color=color, linewidth=1)
+            kid.plot(sizes, 1000 * np.array(entry["kid"][name]), **style)
+    truth = np.mean([entry["fid"]["generator"][-1] for entry in found])
+    extrapolated.axhline(truth, color="#332288", linestyle=":", label="the Gaussians' distance")
+    fid.set_title("FID", fontsize=11)
+    extrapolated.set_title("FID along a line in 1 / N", fontsize=11)
+    kid.set_title("KID × 1000", fontsize=11)
+    extrapolated.set(xlabel="1000 / N", ylim=(0, None))
+    extrapolated.legend(fontsize=8)
+    for axes in (fid, kid):
+        axes.set(xlabel="number of images N", xscale="log", ylim=(0, None) if axes is fid else None)
+        axes.set_xticks(sizes[::2], [f"{size:,}" for size in sizes[::2]], fontsize=8)
+        axes.minorticks_off()
     for axes in figure.axes:
-        axes.set_ylim(bottom=0)
-        axes.legend(fontsize=9)
         axes.grid(alpha=0.3)
-    return {"images": results, "test_images": len(context.x_test)}, figure
+    figure.legend(*fid.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+    return figure
 
 
 # ------------------------------------------------------------------------------------- degradations

@@ -102,7 +102,9 @@ def draw_curves(results, pictures, title, metrics):
         axes.grid(alpha=0.3)
         if metric in LOGARITHMIC:
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", fontsize=9,
                   ncols=min(4, len(names)), title="dashed: real images", title_fontsize=9)
     return figure

@@ -1,4 +1,4 @@
-"""How a GAN is trained: two recipes, the objective, other losses, and BatchNormalization."""
+"""How a GAN is trained: two recipes and what they consist of, the objective, other losses, BatchNormalization."""
 
 import functools
 import json
@@ -10,7 +10,7 @@ from coursework.comparison import compare, summarize
 from coursework.context import COMMITTED
 from coursework.figures import METRICS, draw_variants
 from coursework.short_trainings import VANILLA, train_and_score
-from coursework.trainings import RECIPES
+from coursework.trainings import RECIPES, Variant
 from coursework.variants import PrintedLosses, SaturatingLoss, with_momentum, without_normalization
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
@@ -20,6 +20,19 @@ from mnist_gan.drawing.curves import best_answer
 def baseline(context):
     """The default recipe and the coursework's, which the other experiments change one thing of."""
     return compare(context, RECIPES, "Both recipes")
+
+
+ABLATION = {
+    "default": RECIPES["default"],
+    **{name: Variant(arguments=(option, "0")) for name, option in {
+        "last weights": "--ema-decay", "no mode seeking": "--mode-seeking-weight",
+        "no wrong labels": "--wrong-label-weight", "no stretched grays": "--gray-stretch",
+        "no box filter": "--box-filter"}.items()}}
+
+
+def ablation(context):
+    """The default recipe with each of its additions left out alone."""
+    return compare(context, ABLATION, "The default without each of its additions")
 
 
 # ------------------------------------------------------------------------------------ the objective

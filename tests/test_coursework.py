@@ -109,6 +109,27 @@ def test_degraded_images_are_what_they_are_called():
     assert centre == pytest.approx(images[0, 9:12, 9:12, 0].mean(), abs=1e-5)
 
 
+def test_the_kernel_distance_is_that_of_all_pairs_and_has_no_bias():
+    random = np.random.default_rng(0)
+    a, b = random.standard_normal((5, 3)), random.standard_normal((4, 3)) + 1
+
+    def kernel(x, y):
+        return (x @ y / 3 + 1)**3
+    pairs = [np.mean([kernel(x, y) for i, x in enumerate(rows) for j, y in enumerate(rows) if i != j])
+             for rows in (a, b)]
+    assert fid.kernel_distance(a, b) == pytest.approx(sum(pairs) - 2 * np.mean([kernel(x, y) for x in a for y in b]))
+    equal = [fid.kernel_distance(*random.standard_normal((2, 50, 3))) for _ in range(200)]
+    assert abs(np.mean(equal)) < 3 * np.std(equal) / 200**0.5
+
+
+def test_features_of_a_gaussian_have_the_moments_of_the_given_ones():
+    rows = np.sign(np.random.default_rng(0).standard_normal((20_000, 3))) @ np.diag([1, 2, 3]) + 1
+    drawn = fid.draw_gaussian(rows, np.random.default_rng(1))
+    assert drawn.shape == rows.shape and not np.isin(drawn, rows).any()
+    np.testing.assert_allclose(drawn.mean(0), rows.mean(0), atol=0.1)
+    np.testing.assert_allclose(np.cov(drawn.T), np.cov(rows.T), atol=0.3)
+
+
 def test_ranks_correlate_by_order_alone():
     assert fid.rank_correlation([1, 2, 30], [0.1, 0.2, 0.3]) == pytest.approx(1)
     assert fid.rank_correlation([1, 2, 30], [3, 2, 1]) == pytest.approx(-1)
