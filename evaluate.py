@@ -56,8 +56,8 @@ def split_validation(x_train, y_train, count):
 def choose_indices(y_train, y_test, samples, seed=0):
     """Return the indices (samples,) of the training images in the column "real", digit by digit, as many of each.
 
-    They are drawn at random, since neighbours in MNIST are by the same writers. `y_train` (n,) and `y_test` (m,) are
-    all labels of the data.
+    They are drawn at random, because MNIST is not in a random order. `y_train` (n,) and `y_test` (m,) are all labels
+    of the data.
     Raises InputError if the data has too few training images for that or for the width of the Parzen
     window, or too few test images.
     """

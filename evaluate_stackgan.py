@@ -40,7 +40,8 @@ from matplotlib.figure import Figure
 def choose_indices(y_train, y_test, samples):
     """Return the indices (samples,) of training and of test images that are painted, as many of each digit in both.
 
-    The test images are in as equal numbers of every digit as there are; `y_train` (n,) and `y_test` (m,) are labels.
+    The training images are drawn at random, because MNIST is not in a random order. The test images are in as equal
+    numbers of every digit as there are; `y_train` (n,) and `y_test` (m,) are labels.
     Raises InputError if there are too few images for that.
     """
     if samples > len(y_test):
@@ -52,7 +53,9 @@ def choose_indices(y_train, y_test, samples):
     counts = np.bincount(y_test[test_indices], minlength=DIGITS)
     if counts.min() < 5:
         raise InputError("at least 5 test images of every digit are needed; give --data another file")
-    train_indices = np.concatenate([np.flatnonzero(y_train == digit)[:counts[digit]] for digit in range(DIGITS)])
+    random = np.random.default_rng(0)
+    train_indices = np.concatenate([random.permutation(np.flatnonzero(y_train == digit))[:counts[digit]]
+                                    for digit in range(DIGITS)])
     if len(train_indices) < samples:
         raise InputError(f"--samples {samples}: too few training images, as many of every digit as test images are "
                          "needed; give fewer samples")

@@ -750,7 +750,7 @@ def add_training_options(parser):
             ("--input-noise", cli.fraction_below(10), 0.2,
              "standard deviation of the noise on all pictures that the discriminators see"),
             ("--ema-decay", cli.fraction_below(1), 0.998,
-             "decay per batch of the EMA of the generators' weights, which pictures show; n / (n + 3) at first")):
+             "decay per batch of the EMA of the generators' weights, which draws; at most n / (n + 3) in batch n")):
         training.add_argument(option, type=kind, default=default, help=text)
     training.add_argument("--upsampling", choices=("pixelshuffle", "transposed", "nearest"), default="pixelshuffle",
                           help="how Stage II doubles height and width")

@@ -29,19 +29,25 @@ def draw_committed(count, seed):
 # -------------------------------------------------------------------------------- number of images
 
 
-def kernel_distance(a, b):
-    """Return the unbiased kernel distance (KID) between the features a (n, d) and b (m, d).
+def mean_kernel(a, b):
+    """Return the mean of the kernel (x · y / d + 1)³ over all pairs of rows of a (n, d) and b (m, d), float64."""
+    return sum(((block @ b.T / a.shape[1] + 1)**3).sum() for block in blocks(a)) / (len(a) * len(b))
 
-    It is the squared maximum mean discrepancy with the kernel (x · y / d + 1)³ (Bińkowski et al. 2018,
-    https://arxiv.org/abs/1801.01401, section 3).
+
+def mean_kernel_within(a):
+    """Return the mean of the same kernel over all pairs of different rows of a (n, d)."""
+    with_itself = ((np.square(a).sum(1) / a.shape[1] + 1)**3).mean()
+    return (len(a) * mean_kernel(a, a) - with_itself) / (len(a) - 1)
+
+
+def kernel_distances(a, b, sizes):
+    """Return the unbiased kernel distances (KID) of the first `sizes` rows of a (n, d) from b (m, d), a list.
+
+    Each is a squared maximum mean discrepancy (Bińkowski et al. 2018, https://arxiv.org/abs/1801.01401, section 3).
     """
-    def mean_kernel(rows, others, same):
-        total = sum(((block @ others.T / rows.shape[1] + 1)**3).sum() for block in blocks(rows))
-        if same:  # without pairs of a row and itself
-            total -= ((np.square(rows).sum(1) / rows.shape[1] + 1)**3).sum()
-        return total / (len(rows) * (len(others) - same))
     a, b = a.astype(np.float64), b.astype(np.float64)
-    return mean_kernel(a, a, True) + mean_kernel(b, b, True) - 2 * mean_kernel(a, b, False)
+    within_b = mean_kernel_within(b)
+    return [float(mean_kernel_within(a[:size]) + within_b - 2 * mean_kernel(a[:size], b)) for size in sizes]
 
 
 def draw_gaussian(features, random):
@@ -62,9 +68,9 @@ def measure_sizes(context, sizes, seed):
     test = dict.fromkeys(features, context.all_test_features)
     features["known"], test["known"] = (draw_gaussian(rows.astype(np.float64), random)
                                         for rows in (features["generator"], context.all_test_features))
-    return {metric: {name: [float(distance(rows[:size], test[name])) for size in sizes]
-                     for name, rows in features.items()}
-            for metric, distance in (("fid", frechet_distance), ("kid", kernel_distance))}
+    return {"fid": {name: [float(frechet_distance(rows[:size], test[name])) for size in sizes]
+                    for name, rows in features.items()},
+            "kid": {name: kernel_distances(rows, test[name], sizes) for name, rows in features.items()}}
 
 
 def fid_sample_size(context):

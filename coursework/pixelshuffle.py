@@ -152,6 +152,6 @@ def draw_pixelshuffle(results, maps):
         axes.set(yticks=range(len(names)), yticklabels=[], ylim=(len(names) - 0.5, -0.5))
         axes.tick_params(labelsize=9)
         axes.grid(alpha=0.4)
-    below.legend(*map(sum, zip(*(axes.get_legend_handles_labels() for axes in (energy, cost)), strict=True), ([], [])),
-                 loc="outside lower right", ncols=3, fontsize=9)
+    handles = [handle for axes in (energy, cost) for handle in axes.get_legend_handles_labels()[0]]
+    below.legend(handles=handles, loc="outside lower right", ncols=3, fontsize=9)
     return figure

@@ -117,8 +117,10 @@ def test_the_kernel_distance_is_that_of_all_pairs_and_has_no_bias():
         return (x @ y / 3 + 1)**3
     pairs = [np.mean([kernel(x, y) for i, x in enumerate(rows) for j, y in enumerate(rows) if i != j])
              for rows in (a, b)]
-    assert fid.kernel_distance(a, b) == pytest.approx(sum(pairs) - 2 * np.mean([kernel(x, y) for x in a for y in b]))
-    equal = [fid.kernel_distance(*random.standard_normal((2, 50, 3))) for _ in range(200)]
+    distance, of_two = fid.kernel_distances(a, b, (5, 2))
+    assert distance == pytest.approx(sum(pairs) - 2 * np.mean([kernel(x, y) for x in a for y in b]))
+    assert of_two == pytest.approx(fid.kernel_distances(a[:2], b, (2,))[0])
+    equal = [fid.kernel_distances(*random.standard_normal((2, 50, 3)), (50,))[0] for _ in range(200)]
     assert abs(np.mean(equal)) < 3 * np.std(equal) / 200**0.5
 
 
