@@ -18,31 +18,29 @@ import sys
 from pathlib import Path
 
 # Before Keras, because the package starts TensorFlow without its messages.
-from coursework import collapse, convolutions, fid, labels, noise, pixelshuffle, ring, stackgan, training
+from coursework import collapse, convolutions, fid, labels, noise, pixelshuffle, ring, stacked, stackgan, training
 from coursework.context import COMMITTED, QUICK_SAMPLES, ROOT, Context
 from coursework.report import with_numbers
-from coursework.short_trainings import short_settings
-from mnist_gan.data.mnist import DIGITS, load_data
+from mnist_gan.data.mnist import DIGITS, checksum, load_data
 from mnist_gan.drawing.pictures import save_figure
 from mnist_gan.errors import InputError
 from mnist_gan.files import atomic_write, open_folder, write_json
-from mnist_gan.running.checkpoints import MAY_DIFFER
 from mnist_gan.running.command_line import Parser, command_of, path_name, readable_time, run
-from mnist_gan.running.settings import record_settings, versions
+from mnist_gan.running.settings import versions
 
 import numpy as np
 
 # In the order of the report.
 EXPERIMENTS = {experiment.__name__: experiment for experiment in (
-    training.baseline, training.ablation,
+    training.baseline, training.ablation, training.additions,
     noise.noise_length, noise.noise_distribution, noise.noise_scale,
-    collapse.mode_collapse, collapse.gradients,
+    collapse.mode_collapse, collapse.gradients, training.remedies,
     convolutions.transposed_convolution, convolutions.dcgan,
     training.objective, training.losses,
     labels.label_merging, labels.label_answers,
     training.normalization,
     stackgan.stages,
-    collapse.bilinear_game, ring.ring,
+    collapse.bilinear_game, ring.ring, stacked.stacked_mnist,
     pixelshuffle.pixelshuffle, stackgan.stackgan_upsampling,
     fid.fid_sample_size, fid.fid_degradations, fid.fid_networks, fid.fid_moments,
 )}
@@ -110,10 +108,8 @@ def run_experiments(settings):
     # In the default folder, evaluate.py's own classifier of the full data is used.
     default = outputs == Path(OUTPUTS) and not settings.quick
     context = Context(data, settings.quick, outputs, outputs.parent if default else outputs)
-    short = record_settings(short_settings(context, 0), context.x_train, context.y_train)
-    record = {"quick": settings.quick, "data": settings.data or "bundled MNIST", "data_crc32": short["data_crc32"],
-              "short_training": {name: value for name, value in short.items()
-                                 if name not in (*MAY_DIFFER, "seed", "data_crc32")}}
+    record = {"quick": settings.quick, "data": settings.data or "bundled MNIST",
+              "data_crc32": checksum(context.x_train, context.y_train)}
     names = list(EXPERIMENTS) if "all" in settings.names else settings.names
     for number, name in enumerate(names, 1):
         run_experiment(name, context, record, plots)

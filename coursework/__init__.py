@@ -2,10 +2,11 @@
 
 The questions, with their experiments:
 
-    training         two recipes, what the default's additions do, the objective, other losses, BatchNormalization
+    training         two recipes and what each part of them does, the objective, other losses
     noise            length, distribution and scale of the noise
     collapse         mode collapse, vanishing gradients, non-convergence
     ring             what helps, on a ring of Gaussians
+    stacked          what helps on Stacked MNIST, with a thousand modes
     labels           ways to merge the label, and what the discriminator says of right and wrong ones
     convolutions     transposed convolutions, a DCGAN
     pixelshuffle     PixelShuffle beside them
@@ -14,7 +15,6 @@ The questions, with their experiments:
 
 What they share, each importing only those below it:
 
-    short_trainings  short trainings of the CGAN and its variants, and their metrics
     comparison       variants side by side, in numbers and in a figure
     trainings        trainings as a user runs them, with one thing changed, and their metrics
     variants         networks with other layers, updates with other losses

@@ -2,10 +2,8 @@
 
 import numpy as np
 
-from coursework.figures import SHOWN_DIGITS, draw_curves, images_to_text
+from coursework.figures import METRICS, SHOWN_DIGITS, draw_curves, images_to_text
 from coursework.trainings import score_images, train_variants
-
-DRAWN = {"fid": ("FID", 1), "label_accuracy": ("label accuracy (%)", 100), "recall": ("recall", 1)}
 
 
 def summarize(scores):
@@ -26,20 +24,20 @@ def score_real_images(context):
     return {"scores": score_images(context, images, labels), "images": images_to_text(shown)}
 
 
-def compare(context, variants, title, metrics=DRAWN):
+def compare(context, variants, title):
     """Train `variants`, a dictionary of `Variant`, with every seed and return (results, figure).
 
-    The results of a variant are what `summarize` returns of its last scores, and as `curves` those of `metrics` over
+    The results of a variant are what `summarize` returns of its last scores, and as `curves` those of METRICS over
     the training, (seeds, scorings) each.
     """
     found = train_variants(context, variants)
     real = context.cached("real images", lambda: score_real_images(context))
     results = {name: {**summarize([numbers["scores"][-1] for numbers in seeds]), "curves": {
         "batches": [scores["batches"] for scores in seeds[0]["scores"]],
-        **{metric: [[scores[metric] for scores in numbers["scores"]] for numbers in seeds] for metric in metrics}}}
+        **{metric: [[scores[metric] for scores in numbers["scores"]] for numbers in seeds] for metric in METRICS}}}
         for name, seeds in found.items()}
     results["real images"] = summarize([real["scores"]])
     pictures = {**{name: seeds[0]["images"] for name, seeds in found.items()}, "real images": real["images"]}
     seconds = sum(numbers["seconds"] for seeds in found.values() for numbers in seeds)
     return ({"training_seconds": round(seconds, 1), "variants": results},
-            draw_curves(results, pictures, title, metrics))
+            draw_curves(results, pictures, title))

@@ -4,7 +4,6 @@ import functools
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 from coursework.cache import Cache, code_checksum
 from evaluate import choose_indices
@@ -16,14 +15,12 @@ from mnist_gan.drawing.stackgan import load_networks
 from mnist_gan.encoders import build_digit_classifier, build_picture_encoder, train_encoders
 from mnist_gan.metrics.attributes import find_attributes, prepare_scenes
 from mnist_gan.metrics.classifiers import classify, load_classifier
-from mnist_gan.metrics.distances import nearest
 from stackgan_mnist import parse_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMITTED = ROOT / "results"  # what the reports quote; no experiment with default folders writes there
 
-EVALUATED = 10_000  # images of each training, as many as evaluate.py has
-SAMPLES, QUICK_SAMPLES = 5000, 500  # fewer than evaluate.py's 10,000, which makes all FIDs somewhat higher
+SAMPLES, QUICK_SAMPLES = 10_000, 500  # images that are scored, as many as evaluate.py has
 SENTENCES, QUICK_SENTENCES = 2000, 100
 ENCODER_EPOCHS = 2
 
@@ -42,7 +39,6 @@ class Context:
         self.folder, self.classifier_folder = Path(folder), Path(classifier_folder or folder)
         self.code = code_checksum(ROOT) if code is None else code
         self.samples = QUICK_SAMPLES if quick else SAMPLES
-        self.evaluated = QUICK_SAMPLES if quick else EVALUATED
         self.cache = None
 
     def open_cache(self, experiment, settings):
@@ -64,43 +60,22 @@ class Context:
                                self.x_train, self.y_train)
 
     @functools.cached_property
-    def compared(self):
-        """Test images uint8 (n, 28, 28) that others are compared to, about `samples` of them, and their labels (n,)."""
-        every = max(1, len(self.x_test) // self.samples)  # MNIST's test images are sorted by the kind of their writers
-        return self.x_test[::every], self.y_test[::every]
-
-    @functools.cached_property
-    def test_features(self):
-        """The features (n, 128) of the images in `compared`."""
-        return classify(self.classifier, scale_images(self.compared[0]).numpy())[0]
-
-    @functools.cached_property
     def all_test_features(self):
         """The features (n, 128) of all test images."""
         return classify(self.classifier, scale_images(self.x_test).numpy())[0]
 
     def draw_real_images(self, seed):
-        """Return training images (evaluated, 28, 28, 1) in [-1, 1], drawn at random, and labels, digit by digit.
+        """Return training images (samples, 28, 28, 1) in [-1, 1], drawn at random, and labels, digit by digit.
 
         They stand for what a perfect generator would draw.
         """
-        chosen = choose_indices(self.y_train, self.y_test, self.evaluated, seed)
+        chosen = choose_indices(self.y_train, self.y_test, self.samples, seed)
         return scale_images(self.x_train[chosen]).numpy(), self.y_train[chosen]
 
     @functools.cached_property
     def real_images(self):
         """The images and labels that `evaluate.py` takes for real ones."""
         return self.draw_real_images(0)
-
-    @functools.cached_property
-    def train_features(self):
-        """The features (2 `samples`, 128) of training images."""
-        return classify(self.classifier, scale_images(self.x_train[:2 * self.samples]).numpy())[0]
-
-    @functools.cached_property
-    def reached_by_test_images(self):
-        """How many training images are the nearest neighbour of some image in `compared`."""
-        return len(np.unique(nearest(self.test_features, self.train_features)[1]))
 
     @functools.cached_property
     def stackgan_networks(self):

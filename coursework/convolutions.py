@@ -2,16 +2,14 @@
 
 import functools
 
-import keras
 import numpy as np
 import tensorflow as tf
-from cgan_mnist import build_networks
-from coursework.figures import METRICS, draw_variants
-from coursework.short_trainings import build, short_settings, train_and_score
+from coursework.comparison import compare
 from coursework.timing import time_in_turns
-from keras import layers
+from coursework.trainings import RECIPES, Variant, build, variant_settings
+from coursework.variants import build_dcgan
 from matplotlib.figure import Figure
-from mnist_gan.data.mnist import DIGITS, PIXELS, SIDE, scale_images
+from mnist_gan.data.mnist import PIXELS, SIDE, scale_images
 from mnist_gan.data.painting import enlarge
 from mnist_gan.drawing.pictures import tile_images
 from mnist_gan.networks import multiply_adds
@@ -101,60 +99,14 @@ def draw_transposed_convolution(matrix, overlaps, images, halved, back, best):
 
 # ---------------------------------------------------------------------------------------------- DCGAN
 
-
-def build_dcgan_generator(latent_dim, embedding_range, channels=(35, 43)):
-    """Build a generator as `cgan_mnist.build_generator` does, with transposed convolutions for two Dense layers.
-
-    Radford et al. 2016, https://arxiv.org/abs/1511.06434, with kernels that the stride divides and LeakyReLU as in the
-    Dense generator; the label enters as it does there. Its kernels overlap, so that neighbouring pixels come out
-    similar without a box filter.
-    """
-    noise = keras.Input((latent_dim,), name="noise")
-    label = keras.Input((), dtype="int32", name="label")
-    start = keras.initializers.RandomUniform(-embedding_range, embedding_range)
-    embedding = layers.Embedding(DIGITS, latent_dim, embeddings_initializer=start, name="label_embedding")(label)
-    x = layers.Multiply(name="noise_times_label")([noise, embedding])
-    x = layers.Dense(7 * 7 * channels[0])(x)
-    x = layers.LeakyReLU(negative_slope=0.2)(x)
-    x = layers.BatchNormalization(momentum=0.8)(x)
-    x = layers.Reshape((7, 7, channels[0]))(x)
-    x = layers.Conv2DTranspose(channels[1], 4, strides=2, padding="same")(x)
-    x = layers.LeakyReLU(negative_slope=0.2)(x)
-    x = layers.BatchNormalization(momentum=0.8)(x)
-    image = layers.Conv2DTranspose(1, 4, strides=2, padding="same", activation="tanh", name="image")(x)
-    return keras.Model([noise, label], image, name="generator")
-
-
-def build_dcgan_discriminator(dropout, channels=(20, 34)):
-    """Build a discriminator as `cgan_mnist.build_discriminator` does, with convolutions of stride 2 for its layers."""
-    image = keras.Input((SIDE, SIDE, 1), name="image")
-    label = keras.Input((), dtype="int32", name="label")
-    embedding = layers.Embedding(DIGITS, PIXELS, name="label_embedding")(label)
-    x = layers.Multiply(name="pixels_times_label")([image, layers.Reshape((SIDE, SIDE, 1))(embedding)])
-    for width in channels:
-        x = layers.Conv2D(width, 4, strides=2, padding="same")(x)
-        x = layers.LeakyReLU(negative_slope=0.2)(x)
-        x = layers.Dropout(dropout)(x)
-    logit = layers.Dense(1, name="logit")(layers.Flatten()(x))
-    return keras.Model([image, label], logit, name="discriminator")
-
-
-def build_dcgan(settings):
-    """Build networks as `cgan_mnist.build_networks` does, of convolutions and with as many multiply-adds."""
-    return (build_dcgan_generator(settings.latent_dim, settings.embedding_range),
-            build_dcgan_generator(settings.latent_dim, settings.embedding_range),
-            build_dcgan_discriminator(settings.dropout))
-
-
 # XLA makes Dense layers faster and convolutions slower.
-DCGAN = {"networks": build_dcgan, "jit_compile": False}
+NETWORKS = {"default": RECIPES["default"], "DCGAN": Variant(networks=build_dcgan, jit_compile=False)}
 
 
 def time_dcgan(context):
     """Return the milliseconds that a batch takes in both kinds of networks, and their ratio, a dictionary."""
-    settings = short_settings(context, 0)
-    indices, first = tf.range(settings.batch_size), tf.constant(0)
-    gans = build(context, settings), build(context, settings, **DCGAN)
+    gans = [build(context, variant, 0) for variant in NETWORKS.values()]
+    indices, first = tf.range(gans[0].settings.batch_size), tf.constant(0)
     dense, convolutional = time_in_turns([lambda gan=gan: gan.train_step(indices, first).numpy() for gan in gans],
                                          3 if context.quick else 40)
     return {"dense_milliseconds": 1000 * dense, "dcgan_milliseconds": 1000 * convolutional,
@@ -163,18 +115,12 @@ def time_dcgan(context):
 
 def dcgan(context):
     """A small DCGAN beside the Dense networks, with as many multiply-adds: quality and time per batch."""
-    seconds = context.cached("time", functools.partial(time_dcgan, context))
-    results, pictures = train_and_score(context, {"default": None, "DCGAN": DCGAN})
-    names = {"default": "Dense (default)"}
-    results = {names.get(name, name): metrics for name, metrics in results.items()}
-    pictures = {names.get(name, name): images for name, images in pictures.items()}
-    settings, sizes = short_settings(context, 0), {}
-    for name, networks in (("Dense (default)", build_networks), ("DCGAN", build_dcgan)):
-        generator, _, discriminator = networks(settings)
+    seconds, sizes = context.cached("time", functools.partial(time_dcgan, context)), {}
+    for name, variant in NETWORKS.items():
+        generator, _, discriminator = variant.networks(variant_settings(context, variant, 0))
         sizes[name] = {"generator_multiply_adds": multiply_adds(generator),
                        "generator_weights": generator.count_params(),
                        "discriminator_multiply_adds": multiply_adds(discriminator),
                        "discriminator_weights": discriminator.count_params()}
-    figure = draw_variants(results, pictures, "Convolutions for Dense layers, with as many multiply-adds",
-                           {**METRICS, "precision": ("precision", 1)})
-    return {"time": seconds, "sizes": sizes, "variants": results}, figure
+    results, figure = compare(context, NETWORKS, "Convolutions for Dense layers, with as many multiply-adds")
+    return {"time": seconds, "sizes": sizes, **results}, figure

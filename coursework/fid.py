@@ -64,7 +64,7 @@ def measure_sizes(context, sizes, seed):
     # Shuffled, because equal numbers of every digit in a small set would be a bias of their own.
     features = {name: classify(context.classifier, random.permutation(images))[0] for name, images in
                 (("real images", context.draw_real_images(seed)[0]),
-                 ("generator", draw_committed(context.evaluated, seed)[0]))}
+                 ("generator", draw_committed(context.samples, seed)[0]))}
     test = dict.fromkeys(features, context.all_test_features)
     features["known"], test["known"] = (draw_gaussian(rows.astype(np.float64), random)
                                         for rows in (features["generator"], context.all_test_features))
@@ -168,7 +168,7 @@ def choose_shown(labels):
 def measure_degradations(context, seed):
     """Return the metrics of degraded training images and of the committed generator, by name."""
     kinds = degrade(*context.draw_real_images(seed), seed)
-    kinds["committed generator"] = draw_committed(context.evaluated, seed)
+    kinds["committed generator"] = draw_committed(context.samples, seed)
     return {name: {**score_images(context, images, labels), "copies": memorized_share(context, images),
                    "images": images_to_text(images[choose_shown(labels)])}
             for name, (images, labels) in kinds.items()}
@@ -213,12 +213,12 @@ def build_extractors(context):
 def measure_networks(context):
     """Return the distances from test images of all kinds of images, in the features of all kinds of networks."""
     kinds = {name: images for name, (images, _) in degrade(*context.real_images, 0).items()}
-    kinds["committed generator"] = draw_committed(context.evaluated, 0)[0]
+    kinds["committed generator"] = draw_committed(context.samples, 0)[0]
     for recipe in RECIPES:
         for seed in context.seeds:
             generator = load_trained(context, recipe, seed, RECIPES[recipe]).ema_generator
             kinds[f"{recipe} recipe, seed {seed}"] = generate_images(
-                generator, np.arange(context.evaluated) % DIGITS, seed)
+                generator, np.arange(context.samples) % DIGITS, seed)
     x_test = scale_images(context.x_test).numpy()
     distances = {}
     for name, extract in build_extractors(context).items():

@@ -26,10 +26,11 @@ def text_to_images(text, channels=1):
     return pixels.reshape(-1, SIDE, SIDE, channels) / np.float32(127.5) - 1
 
 
-def draw_variants(results, pictures, title, metrics=METRICS):
+def draw_variants(results, pictures, title, metrics):
     """Draw a row for each variant in `results`: pictures of the first seed and a dot in each metric for every seed.
 
     `results` maps a variant to what `summarize` returns, `pictures` to the text of its images of SHOWN_DIGITS.
+    `metrics` maps a name in the results to title and factor.
     """
     names = list(results)
     figure = Figure((9, 0.3 * len(names) + 1.6), dpi=100, layout="constrained")
@@ -65,11 +66,11 @@ def draw_variants(results, pictures, title, metrics=METRICS):
     return figure
 
 
-def draw_curves(results, pictures, title, metrics):
+def draw_curves(results, pictures, title):
     """Draw what trainings came to draw, a row of digits for each, and how they came there, a curve for every seed.
 
     `results` maps a variant to its `curves` and "real images" to numbers alone, as `compare` returns them; `pictures`
-    maps all of these to the text of images of SHOWN_DIGITS. `metrics` maps a name in the results to title and factor.
+    maps all of these to the text of images of SHOWN_DIGITS.
     """
     names = [name for name in results if name != "real images"]
     rows = [*names, "real images"]
@@ -86,7 +87,7 @@ def draw_curves(results, pictures, title, metrics):
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     above.suptitle(title, fontsize=12)
-    for axes, (metric, (label, factor)) in zip(below.subplots(1, len(metrics)), metrics.items(), strict=True):
+    for axes, (metric, (label, factor)) in zip(below.subplots(1, len(METRICS)), METRICS.items(), strict=True):
         for name in names:
             curves, (color, marker) = results[name]["curves"], styles[name]
             for seed, values in enumerate(curves[metric]):

@@ -2,22 +2,27 @@
 
 import numpy as np
 from cgan_mnist import generate_images
-from coursework.comparison import summarize
-from coursework.figures import draw_variants
-from coursework.short_trainings import train_and_score
-from coursework.trainings import RECIPES, load_trained
-from coursework.variants import MERGED, probabilities
+from coursework.comparison import compare, summarize
+from coursework.trainings import RECIPES, Variant, load_trained
+from coursework.variants import (MERGED, AuxiliaryClassifier, classify_labels, merge_otherwise, probabilities,
+                                 without_label)
 from matplotlib.figure import Figure
 from mnist_gan.data.mnist import DIGITS, scale_images
 
 
-MERGINGS = {name: {"networks": networks} for name, networks in MERGED.items()}
+BLIND = ("--wrong-label-weight", "0")  # for a discriminator that does not see the label
+MERGINGS = {
+    "default": RECIPES["default"],
+    # What is trained with concatenated labels is kept, because the scale of the noise is changed there, too.
+    **{name: Variant(networks=networks, keep="concatenated" in name) for name, networks in MERGED.items()},
+    "label in G only": Variant(arguments=BLIND, networks=merge_otherwise(discriminator=without_label)),
+    "auxiliary classifier": Variant(arguments=BLIND, model=AuxiliaryClassifier,
+                                    networks=merge_otherwise(discriminator=classify_labels))}
 
 
 def label_merging(context):
-    """Ways to merge the label: product with an embedding (ours), concatenation, projection, in one network only."""
-    results, pictures = train_and_score(context, {"default": None, **MERGINGS})
-    return {"variants": results}, draw_variants(results, pictures, "Ways to merge the label (the default: product)")
+    """Ways to merge the label: product with an embedding (ours), concatenation, projection, auxiliary classifier."""
+    return compare(context, MERGINGS, "Ways to merge the label (default: product with an embedding)")
 
 
 def measure_answers(context, gan):
@@ -31,7 +36,7 @@ def measure_answers(context, gan):
     said = np.stack([probabilities(gan.discriminator, images, np.full(len(images), digit)).numpy()[:, 0]
                      for digit in range(DIGITS)], axis=1)
     own = np.arange(DIGITS) == y_test[:, np.newaxis]
-    labels = np.tile(np.arange(DIGITS, dtype=np.int32), context.samples // DIGITS)
+    labels = context.real_images[1]
     drawn = generate_images(gan.ema_generator, labels, 0)
     generated = probabilities(gan.discriminator, drawn, labels).numpy()[:, 0]
     return {"means": {"right": float(said[own].mean()), "wrong": float(said[~own].mean()),

@@ -3,11 +3,10 @@
 import functools
 
 import numpy as np
-from cgan_mnist import generate_images, parse_arguments
-from coursework.comparison import summarize
-from coursework.figures import SHOWN_DIGITS, draw_variants, images_to_text, text_to_images
-from coursework.short_trainings import train_and_score
-from coursework.trainings import RECIPES, load_trained, score_images
+from cgan_mnist import generate_images
+from coursework.comparison import compare, summarize
+from coursework.figures import SHOWN_DIGITS, images_to_text, text_to_images
+from coursework.trainings import RECIPES, Variant, load_trained, score_images
 from coursework.variants import DISTRIBUTIONS, other_noise, with_noise
 from keras import ops
 from matplotlib.figure import Figure
@@ -15,22 +14,24 @@ from mnist_gan.data.mnist import SIDE
 from mnist_gan.drawing.pictures import tile_images
 
 
+LENGTHS = {
+    "default": RECIPES["default"],
+    # Ones, because zeros would be multiplied into the label and erase it.
+    "no noise": Variant(networks=other_noise(ops.ones_like)),
+    **{f"length {length}": Variant(arguments=("--latent-dim", str(length))) for length in (2, 8, 200)}}
+DISTRIBUTED = {
+    "default": RECIPES["default"],
+    **{name: Variant(networks=other_noise(transform)) for name, transform in DISTRIBUTIONS.items()}}
+
+
 def noise_length(context):
-    """Noise of other lengths and none at all: diversity, quality, whether digits are those asked for."""
-    variants = {
-        # Ones, because zeros would be multiplied into the label and erase it.
-        "no noise": {"networks": other_noise(ops.ones_like)},
-        **{f"length {length}": {"arguments": ("--latent-dim", str(length))} for length in (1, 2, 8, 32, 200)}}
-    results, pictures = train_and_score(context, {"default": None, **variants})
-    return {"variants": results}, draw_variants(
-        results, pictures, f"The length of the noise (default: {parse_arguments([]).latent_dim})")
+    """The length of the noise, and none at all: diversity, quality, whether digits are as asked for."""
+    return compare(context, LENGTHS, "Noise of other lengths (default: 100 numbers)")
 
 
 def noise_distribution(context):
-    """Uniform, binary and heavy-tailed noise in place of normal noise."""
-    variants = {name: {"networks": other_noise(transform)} for name, transform in DISTRIBUTIONS.items()}
-    results, pictures = train_and_score(context, {"default": None, **variants})
-    return {"variants": results}, draw_variants(results, pictures, "Distributions of the noise (default: normal)")
+    """Noise of other distributions: diversity, quality, whether digits are as asked for."""
+    return compare(context, DISTRIBUTED, "Noise of other distributions (default: normal)")
 
 
 SCALES, QUICK_SCALES = (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2), (0.5, 1)

@@ -58,7 +58,7 @@ def normalized(weights):
 
 
 def gradient_at(function, points):
-    """Return the gradients (n, 2) of the sum of `function` at `points` (n, 2), differentiable themselves."""
+    """Return the gradients (n, d) of the sum of `function` at `points` (n, d), differentiable themselves."""
     with tf.GradientTape() as tape:
         tape.watch(points)
         value = tf.reduce_sum(function(points))
@@ -66,7 +66,12 @@ def gradient_at(function, points):
 
 
 class Game:
-    """Generator and discriminator of points (n, 2), the losses of REMEDIES and the steps that train them."""
+    """Generator and discriminator of points (n, d), the losses of REMEDIES and the steps that train them.
+
+    A subclass gives other points, with the sizes of all layers and `real`.
+    """
+
+    batch, generator_sizes, discriminator_sizes = BATCH, (NOISE, UNITS, UNITS, 2), (2, UNITS, UNITS, 1)
 
     def __init__(self, seed, saturating=False, smoothing=0.0, ema=False, d_rate=1, mode_seeking=0.0, packed=1,
                  r1=0.0, spectral=0.0, wasserstein=False, d_steps=1):
@@ -74,16 +79,21 @@ class Game:
         self.r1, self.spectral, self.wasserstein = r1, spectral, wasserstein
         self.ema, self.d_rate, self.d_steps, self.seed = ema, d_rate * RATE, d_steps, seed
         random = np.random.default_rng(seed)
-        self.generator = start_weights((NOISE, UNITS, UNITS, 2), random)
-        self.discriminator = start_weights((2 * packed, UNITS, UNITS, 1), random)
+        self.generator = start_weights(self.generator_sizes, random)
+        first, *others = self.discriminator_sizes
+        self.discriminator = start_weights((first * packed, *others), random)
         self.averages = [tf.Variable(weight) for weight in self.generator]
         self.optimizers = [keras.optimizers.Adam(rate, beta_1=0.5) for rate in (RATE, self.d_rate)]
         for optimizer, weights in zip(self.optimizers, (self.generator, self.discriminator), strict=True):
             optimizer.build(weights)
 
-    def noise(self, stream, count=BATCH):
-        """Return standard normal noise (count, NOISE) that the seed and `stream` determine."""
-        return tf.random.stateless_normal((count, NOISE), (self.seed, stream))
+    def noise(self, stream, count=None):
+        """Return standard normal noise (count, k), for a batch if not given, that the seed and `stream` determine."""
+        return tf.random.stateless_normal((count or self.batch, self.generator_sizes[0]), (self.seed, stream))
+
+    def generate(self, noise, weights=None):
+        """Return the points (n, d) that the generator, with other weights if given, makes of noise (n, k)."""
+        return forward(weights or self.generator, noise)
 
     def real(self, stream):
         """Return points (BATCH, 2) of the ring."""
@@ -91,15 +101,15 @@ class Game:
         return centres + DEVIATION * tf.random.stateless_normal((BATCH, 2), (self.seed, stream + 1))
 
     def judge(self, points):
-        """Return the discriminator's logits (n / packed, 1) of points (n, 2)."""
-        points, weights = tf.reshape(points, (-1, 2 * self.packed)), self.discriminator
+        """Return the discriminator's logits (n / packed, 1) of points (n, d)."""
+        points, weights = tf.reshape(points, (-1, self.packed * points.shape[1])), self.discriminator
         return self.spectral * forward(normalized(weights), points) if self.spectral else forward(weights, points)
 
     def discriminator_loss(self, real, generated, stream):
-        """Return the discriminator's loss on points (n, 2); `stream` determines what is random in it."""
+        """Return the discriminator's loss on points (n, d); `stream` determines what is random in it."""
         on_real, on_generated = self.judge(real), self.judge(generated)
         if self.wasserstein:  # Gulrajani et al. 2017, https://arxiv.org/abs/1704.00028, with their weight of 10
-            share = tf.random.stateless_uniform((BATCH, 1), (self.seed, stream))
+            share = tf.random.stateless_uniform((self.batch, 1), (self.seed, stream))
             slopes = gradient_at(self.judge, share * real + (1 - share) * generated)
             penalty = tf.square(tf.sqrt(tf.reduce_sum(slopes**2, 1) + 1e-12) - 1)
             return tf.reduce_mean(on_generated) - tf.reduce_mean(on_real) + 10.0 * tf.reduce_mean(penalty)
@@ -111,13 +121,13 @@ class Game:
 
     def generator_loss(self, noise):
         """Return the generator's loss."""
-        generated = forward(self.generator, noise)
+        generated = self.generate(noise)
         logits = self.judge(generated)
         if self.wasserstein:
             return -tf.reduce_mean(logits)
         loss = -tf.reduce_mean(tf.nn.softplus(logits)) if self.saturating else tf.reduce_mean(tf.nn.softplus(-logits))
         if self.mode_seeking:
-            half = BATCH // 2
+            half = self.batch // 2
             apart = [tf.reduce_mean(tf.abs(batch[:half] - batch[half:]), 1) for batch in (noise, generated)]
             loss += self.mode_seeking * tf.reduce_mean(apart[0] / (apart[1] + 1e-3))
         return loss
@@ -126,7 +136,7 @@ class Game:
         """Update the discriminator `d_steps` times and then the generator, once; return the number of the next step."""
         for turn in range(self.d_steps):
             stream = 100 * step + 4 * turn
-            real, generated = self.real(stream), forward(self.generator, self.noise(stream + 2))
+            real, generated = self.real(stream), self.generate(self.noise(stream + 2))
             with tf.GradientTape() as tape:
                 loss = self.discriminator_loss(real, generated, stream + 50)
             self.optimizers[1].apply(tape.gradient(loss, self.discriminator), self.discriminator)
@@ -138,8 +148,8 @@ class Game:
         return step + 1
 
     def draw(self, count=2500):
-        """Return `count` points (count, 2) of the generator, by its EMA if that is the remedy."""
-        return forward(self.averages if self.ema else self.generator, self.noise(-1, count)).numpy()
+        """Return `count` points (count, d) of the generator, by its EMA if that is the remedy."""
+        return self.generate(self.noise(-1, count), self.averages if self.ema else None).numpy()
 
     def gradient(self):
         """Return the mean norm of the gradient of the generator's loss at its points."""
@@ -148,7 +158,7 @@ class Game:
             if self.wasserstein:
                 return -logits
             return -tf.nn.softplus(logits) if self.saturating else tf.nn.softplus(-logits)
-        return float(tf.reduce_mean(tf.norm(gradient_at(loss, forward(self.generator, self.noise(-2, 2000))), axis=1)))
+        return float(tf.reduce_mean(tf.norm(gradient_at(loss, self.generate(self.noise(-2, 2000))), axis=1)))
 
 
 def count_modes(points):
@@ -162,14 +172,18 @@ def count_modes(points):
     return int((counts >= len(points) / 100).sum()), float(near.mean())
 
 
+def train(game, steps):
+    """Play `steps` steps of a `Game`, compiled."""
+    loop = tf.function(lambda first, last: tf.while_loop(lambda step: step < last, game.train_step, [first]),
+                       jit_compile=True, autograph=False)
+    for tenth in range(10):
+        loop(tf.constant(tenth * steps // 10), tf.constant((tenth + 1) * steps // 10))
+
+
 def play(context, remedy, seed):
     """Return what one game comes to, numbers fit for JSON."""
     game = Game(seed, **REMEDIES[remedy])
-    steps = QUICK_STEPS if context.quick else STEPS
-    train = tf.function(lambda first, last: tf.while_loop(lambda step: step < last, game.train_step, [first]),
-                        jit_compile=True, autograph=False)
-    for tenth in range(10):
-        train(tf.constant(tenth * steps // 10), tf.constant((tenth + 1) * steps // 10))
+    train(game, QUICK_STEPS if context.quick else STEPS)
     points = game.draw()
     modes, quality = count_modes(points)
     return {"modes": modes, "quality": quality, "gradient": game.gradient(), "points": points[:500].round(3).tolist()}

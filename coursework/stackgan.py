@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 from coursework.comparison import summarize
 from coursework.figures import COLORS, MARKERS, images_to_text, text_to_images
-from coursework.short_trainings import compute_variants
 from coursework.timing import time_in_turns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -256,6 +255,16 @@ def time_upsamplings(context):
     return {name: {"multiply_adds": products, "weights": weights,
                    "time_ratio": took / seconds[UPSAMPLINGS.index("transposed")]}
             for name, (products, weights), took in zip(UPSAMPLINGS, sizes, seconds, strict=True)}
+
+
+def compute_variants(context, variants, compute):
+    """Return for each of `variants` the list of `compute(variant, seed)` for every seed, each cached, a dictionary."""
+    jobs = [(name, seed) for name in variants for seed in context.seeds]
+    found = {name: [] for name in variants}
+    for number, (name, seed) in enumerate(jobs, 1):
+        found[name].append(context.cached(f"{name}, seed {seed}", functools.partial(compute, name, seed),
+                                          len(jobs) - number))
+    return found
 
 
 def stackgan_upsampling(context):

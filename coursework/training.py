@@ -1,4 +1,4 @@
-"""How a GAN is trained: two recipes and what they consist of, the objective, other losses, BatchNormalization."""
+"""How a GAN is trained: two recipes and what each part of them does, the objective, other losses."""
 
 import functools
 import json
@@ -8,10 +8,8 @@ import numpy as np
 from coursework.collapse import train_against_real_images
 from coursework.comparison import compare, summarize
 from coursework.context import COMMITTED
-from coursework.figures import METRICS, draw_variants
-from coursework.short_trainings import VANILLA, train_and_score
 from coursework.trainings import RECIPES, Variant
-from coursework.variants import PrintedLosses, SaturatingLoss, with_momentum, without_normalization
+from coursework.variants import DecayedWeights, PrintedLosses, SaturatingLoss, with_momentum, without_normalization
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from mnist_gan.drawing.curves import best_answer
@@ -20,19 +18,6 @@ from mnist_gan.drawing.curves import best_answer
 def baseline(context):
     """The default recipe and the coursework's, which the other experiments change one thing of."""
     return compare(context, RECIPES, "Both recipes")
-
-
-ABLATION = {
-    "default": RECIPES["default"],
-    **{name: Variant(arguments=(option, "0")) for name, option in {
-        "last weights": "--ema-decay", "no mode seeking": "--mode-seeking-weight",
-        "no wrong labels": "--wrong-label-weight", "no stretched grays": "--gray-stretch",
-        "no box filter": "--box-filter"}.items()}}
-
-
-def ablation(context):
-    """The default recipe with each of its additions left out alone."""
-    return compare(context, ABLATION, "The default without each of its additions")
 
 
 # ------------------------------------------------------------------------------------ the objective
@@ -113,26 +98,56 @@ def draw_objective(per_epoch, low, high, best, perfect):
     return figure
 
 
-# ------------------------------------------------------------------------- losses, BatchNormalization
+# ------------------------------------------------------------------- one thing of a recipe changed
+
+ABLATION = {
+    "default": RECIPES["default"],
+    **{name: Variant(arguments=(option, "0")) for name, option in {
+        "last weights": "--ema-decay", "no mode seeking": "--mode-seeking-weight",
+        "no wrong labels": "--wrong-label-weight", "no stretched grays": "--gray-stretch",
+        "no box filter": "--box-filter"}.items()}}
+ADDITIONS = {
+    "coursework": RECIPES["coursework"],
+    **{name: Variant("coursework", arguments) for name, arguments in {
+        "EMA": ("--ema-decay", "0.9998"), "mode seeking": ("--mode-seeking-weight", "0.4"),
+        "wrong labels": ("--wrong-label-weight", "0.1"), "stretched grays": ("--gray-stretch", "1"),
+        "box filter": ("--box-filter", "1")}.items()}}
+REMEDIES = {
+    "coursework": RECIPES["coursework"],
+    "no label smoothing": Variant("coursework", ("--label-smoothing", "0")),
+    "no dropout": Variant("coursework", ("--dropout", "0")),
+    "weight decay": Variant("coursework", model=DecayedWeights)}
+LOSSES = {
+    "coursework": RECIPES["coursework"],
+    "log(1 − D) for G": Variant("coursework", model=SaturatingLoss),
+    "1 − log D, printed": Variant("coursework", model=PrintedLosses)}
+NORMALIZATION = {
+    **RECIPES,
+    "default without": Variant(networks=without_normalization),
+    "coursework without": Variant("coursework", networks=without_normalization),
+    "coursework, momentum 0.99": Variant("coursework", networks=functools.partial(with_momentum, momentum=0.99))}
+
+
+def ablation(context):
+    """The default recipe with each of its additions left out alone."""
+    return compare(context, ABLATION, "The default without each of its additions")
+
+
+def additions(context):
+    """The coursework's recipe with each of the default's additions alone."""
+    return compare(context, ADDITIONS, "The coursework's recipe with each addition alone")
+
+
+def remedies(context):
+    """What the coursework names against collapse and vanishing gradients, left out or added in its recipe."""
+    return compare(context, REMEDIES, "The coursework's recipe without its remedies, and with weight decay")
 
 
 def losses(context):
-    """Other losses in the vanilla recipe: the generator's log(1 - D), and 1 - log D as the coursework prints it."""
-    def measure(gan, history):
-        return {"said_of_real": float(history[-100:, 4].mean()), "said_of_generated": float(history[-100:, 5].mean())}
-
-    results, pictures = train_and_score(context, {
-        "vanilla": None,
-        "log(1 − D) for G": {"arguments": VANILLA, "model": SaturatingLoss},
-        "1 − log D, printed": {"arguments": VANILLA, "model": PrintedLosses}}, measure)
-    return {"variants": results}, draw_variants(
-        results, pictures, "Losses (vanilla: −log D for the generator)",
-        {**METRICS, "said_of_generated": ("D on generated,\nlast 100 batches", 1)})
+    """Other losses in the coursework's recipe: log(1 - D) for the generator, and 1 - log D as the coursework prints."""
+    return compare(context, LOSSES, "Losses (coursework: −log D for the generator)")
 
 
 def normalization(context):
-    """The generator without BatchNormalization, and with a momentum of 0.99 (Keras's own) for 0.8."""
-    results, pictures = train_and_score(context, {
-        "default": None, "momentum 0.99": {"networks": functools.partial(with_momentum, momentum=0.99)},
-        "no BatchNormalization": {"networks": without_normalization}})
-    return {"variants": results}, draw_variants(results, pictures, "BatchNormalization (the default: momentum 0.8)")
+    """The generator without BatchNormalization in both recipes, and with a momentum of 0.99 (Keras's own) for 0.8."""
+    return compare(context, NORMALIZATION, "BatchNormalization (both recipes: momentum 0.8)")

@@ -5,9 +5,9 @@ import math
 
 import keras
 import tensorflow as tf
-from cgan_mnist import CGAN, build_networks
+from cgan_mnist import CGAN, build_networks, cross_entropy, mode_seeking
 from keras import layers, ops
-from mnist_gan.data.mnist import DIGITS
+from mnist_gan.data.mnist import DIGITS, PIXELS, SIDE
 from mnist_gan.running.distribution import minimize
 from mnist_gan.running.ema import update_ema
 
@@ -33,7 +33,7 @@ def rewire(network, replacements):
 def probabilities(discriminator, images, labels):
     """Return the probabilities (n, 1), a tensor, that images (n, 28, 28, 1) with labels (n,) are real."""
     logits = discriminator([tf.convert_to_tensor(images), tf.convert_to_tensor(labels, tf.int32)], training=False)
-    return tf.sigmoid(logits)
+    return tf.sigmoid(logits[:, :1])  # an auxiliary classifier has more
 
 
 def log(probability):
@@ -103,6 +103,14 @@ class PrintedLosses(OtherGeneratedLoss, OtherGeneratorLoss):
         return 1 - log(probability)
 
 
+class DecayedWeights(CGAN):
+    """The discriminator's weights decay by the learning rate in every update, as in AdamW."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.discriminator_optimizer.weight_decay = 1.0
+
+
 # -------------------------------------------------------------------------------------------------------- normalization
 
 
@@ -155,7 +163,6 @@ def probability_below(noise):
 # With variance 1 as the normal noise has, where there is a variance.
 DISTRIBUTIONS = {
     "uniform": lambda noise: math.sqrt(3) * (2 * probability_below(noise) - 1),
-    "binary": lambda noise: ops.sign(noise),
     # Beyond 1e-3 and its mirror image, at 318, float32 would give no more than a few values.
     "Cauchy": lambda noise: ops.tan(math.pi * (ops.clip(probability_below(noise), 1e-3, 1 - 1e-3) - 0.5)),
 }
@@ -226,10 +233,90 @@ def rewired(**replacements):
 
 
 MERGED = {
-    "embedding, concatenated": merge_otherwise(rewired(noise_times_label=concatenate),
-                                               rewired(pixels_times_label=concatenate)),
     "one-hot, concatenated": merge_otherwise(rewired(label_embedding=one_hot, noise_times_label=concatenate),
                                              rewired(label_embedding=one_hot, pixels_times_label=concatenate)),
     "projection in D": merge_otherwise(discriminator=project),
-    "label in G only": merge_otherwise(discriminator=rewired(pixels_times_label=first)),
 }
+without_label = rewired(pixels_times_label=first)
+
+
+class AuxiliaryClassifier(CGAN):
+    """An AC-GAN (Odena et al. 2017, https://arxiv.org/abs/1610.09585): D does not take the label but says it.
+
+    Its discriminator, that of `classify_labels`, puts out logits (n, 11): that of being real, and those of the digits.
+    Both networks minimize the cross-entropy of the digit, of real and of generated images, beside that of the game.
+    """
+
+    def both_losses(self, target, labels, logits):
+        """Return the cross-entropy for `target` and that of the digits `labels` (n,)."""
+        digits = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits[:, 1:])
+        return cross_entropy(target, logits[:, :1]), tf.reduce_mean(digits)
+
+    def update_discriminator(self, images, labels, size, target):
+        with tf.GradientTape() as tape:
+            logits = self.discriminator([images, labels], training=True)
+            loss, digit_loss = self.both_losses(target, labels, logits)
+            objective = loss + digit_loss
+        minimize(objective, tape, self.discriminator.trainable_variables, self.discriminator_optimizer)
+        return loss, tf.reduce_mean(tf.sigmoid(logits[:, :1]))
+
+    def train_generator(self, step):
+        noise, labels = self.sample(step, 2)
+        half = labels.shape[0] // 2
+        labels = tf.concat([labels[:-half], labels[:half]], 0)  # for mode seeking, as in the default
+        with tf.GradientTape() as tape:
+            images = self.generator([noise, labels], training=True)
+            loss, digit_loss = self.both_losses(1.0, labels, self.discriminator([images, labels], training=True))
+            objective = loss + digit_loss + self.settings.mode_seeking_weight * mode_seeking(noise, images)
+        minimize(objective, tape, self.generator.trainable_variables, self.generator_optimizer)
+        update_ema(self.ema_generator, self.generator, self.settings.ema_decay, step)
+        return loss
+
+
+def classify_labels(discriminator):
+    """Return a discriminator like the given one that does not use the label, with the 11 logits of an AC-GAN."""
+    return rewire(discriminator, {"pixels_times_label": first, "logit": layers.Dense(1 + DIGITS, name="logit")})
+
+
+# ---------------------------------------------------------------------------------------------------------------- DCGAN
+
+
+def build_dcgan_generator(latent_dim, embedding_range, channels=(35, 43)):
+    """Build a generator as `cgan_mnist.build_generator` does, with transposed convolutions for two Dense layers.
+
+    Its layers are those of Radford et al. 2016, https://arxiv.org/abs/1511.06434, with kernels that the stride divides;
+    the label enters as in the Dense generator. The kernels overlap, so that neighbouring pixels come out similar
+    without a box filter.
+    """
+    noise = keras.Input((latent_dim,), name="noise")
+    label = keras.Input((), dtype="int32", name="label")
+    start = keras.initializers.RandomUniform(-embedding_range, embedding_range)
+    embedding = layers.Embedding(DIGITS, latent_dim, embeddings_initializer=start, name="label_embedding")(label)
+    x = layers.Multiply(name="noise_times_label")([noise, embedding])
+    x = layers.Reshape((7, 7, channels[0]))(layers.Dense(7 * 7 * channels[0])(x))
+    x = layers.ReLU()(layers.BatchNormalization(momentum=0.8)(x))
+    x = layers.Conv2DTranspose(channels[1], 4, strides=2, padding="same")(x)
+    x = layers.ReLU()(layers.BatchNormalization(momentum=0.8)(x))
+    image = layers.Conv2DTranspose(1, 4, strides=2, padding="same", activation="tanh", name="image")(x)
+    return keras.Model([noise, label], image, name="generator")
+
+
+def build_dcgan_discriminator(dropout, channels=(30, 63)):
+    """Build a discriminator as `cgan_mnist.build_discriminator` does, with convolutions of stride 2 for its layers."""
+    image = keras.Input((SIDE, SIDE, 1), name="image")
+    label = keras.Input((), dtype="int32", name="label")
+    embedding = layers.Embedding(DIGITS, PIXELS, name="label_embedding")(label)
+    x = layers.Multiply(name="pixels_times_label")([image, layers.Reshape((SIDE, SIDE, 1))(embedding)])
+    x = layers.Conv2D(channels[0], 4, strides=2, padding="same")(x)
+    x = layers.Dropout(dropout)(layers.LeakyReLU(negative_slope=0.2)(x))
+    x = layers.BatchNormalization(momentum=0.8)(layers.Conv2D(channels[1], 4, strides=2, padding="same")(x))
+    x = layers.Dropout(dropout)(layers.LeakyReLU(negative_slope=0.2)(x))
+    logit = layers.Dense(1, name="logit")(layers.Flatten()(x))
+    return keras.Model([image, label], logit, name="discriminator")
+
+
+def build_dcgan(settings):
+    """Build networks as `build_networks` does, of convolutions and with as many multiply-adds as the default's."""
+    return (build_dcgan_generator(settings.latent_dim, settings.embedding_range),
+            build_dcgan_generator(settings.latent_dim, settings.embedding_range),
+            build_dcgan_discriminator(settings.dropout))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from cgan_mnist import build_networks, parse_arguments
-from coursework import convolutions, fid, pixelshuffle, stackgan
+from coursework import convolutions, fid, pixelshuffle, stackgan, variants
 from coursework.context import COMMITTED
 from helpers import bundled_arrays
 from keras import layers, ops
@@ -74,8 +74,8 @@ def test_multiply_adds_are_counted_per_weight_and_place():
 
 
 def test_the_dcgan_has_as_many_multiply_adds_as_the_dense_networks():
-    settings = parse_arguments(["--discriminator-units", "256"])
-    dense, convolutional = build_networks(settings), convolutions.build_dcgan(settings)
+    settings = parse_arguments([])
+    dense, convolutional = build_networks(settings), variants.build_dcgan(settings)
     for ours, theirs in zip(dense, convolutional, strict=True):
         assert multiply_adds(theirs) == pytest.approx(multiply_adds(ours), rel=0.01)
         assert [value.shape for value in theirs.inputs] == [value.shape for value in ours.inputs]
