@@ -18,7 +18,7 @@ What they share, each importing only those below it:
     comparison       variants side by side, in numbers and in a figure
     trainings        trainings as a user runs them, with one thing changed, and their metrics
     variants         networks with other layers, updates with other losses
-    figures          variants side by side
+    figures          colours, markers and images of their figures
     timing           how long functions take beside each other
     context          data, folders, seeds, classifier, committed networks
     cache            finished parts of an experiment, and the checksum of the code that they depend on

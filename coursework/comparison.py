@@ -1,9 +1,15 @@
 """Variants of the CGAN side by side: their metrics over the training, in numbers and in a figure."""
 
 import numpy as np
-
-from coursework.figures import METRICS, SHOWN_DIGITS, draw_curves, images_to_text
+from coursework.figures import COLORS, MARKERS, SHOWN_DIGITS, images_to_text, text_to_images
 from coursework.trainings import score_images, train_variants
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+from mnist_gan.data.mnist import SIDE
+from mnist_gan.drawing.pictures import tile_images
+
+# The metrics that are drawn of every variant: name in the results, title, factor.
+METRICS = {"fid": ("FID", 1), "label_accuracy": ("label accuracy (%)", 100), "recall": ("recall", 1)}
 
 
 def summarize(scores):
@@ -40,4 +46,49 @@ def compare(context, variants, title):
     pictures = {**{name: seeds[0]["images"] for name, seeds in found.items()}, "real images": real["images"]}
     seconds = sum(numbers["seconds"] for seeds in found.values() for numbers in seeds)
     return ({"training_seconds": round(seconds, 1), "variants": results},
-            draw_curves(results, pictures, title))
+            draw_comparison(results, pictures, title))
+
+
+def draw_comparison(results, pictures, title):
+    """Draw what trainings came to draw, a row of digits for each, and how they came there, a curve for every seed.
+
+    `results` maps a variant to its `curves` and "real images" to numbers alone, as `compare` returns them; `pictures`
+    maps all of these to the text of images of SHOWN_DIGITS.
+    """
+    names = [name for name in results if name != "real images"]
+    rows = [*names, "real images"]
+    styles = dict(zip(names, zip(COLORS, MARKERS, strict=False), strict=False))
+    figure = Figure((9, 0.37 * len(rows) + 3.4), dpi=100, layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(0.37 * len(rows) + 0.6, 2.8))
+    axes = above.subplots()
+    mosaic = tile_images(np.concatenate([text_to_images(pictures[name]) for name in rows]), len(SHOWN_DIGITS))
+    axes.imshow(mosaic, cmap="gray", vmin=-1, vmax=1)
+    axes.set_yticks((np.arange(len(rows)) + 0.5) * SIDE, rows, fontsize=10)
+    for label in axes.get_yticklabels()[:-1]:
+        label.set_color(styles[label.get_text()][0])
+    axes.set_xticks((np.arange(len(SHOWN_DIGITS)) + 0.5) * SIDE, SHOWN_DIGITS, fontsize=10)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    above.suptitle(title, fontsize=12)
+    for axes, (metric, (label, factor)) in zip(below.subplots(1, len(METRICS)), METRICS.items(), strict=True):
+        for name in names:
+            curves, (color, marker) = results[name]["curves"], styles[name]
+            for seed, values in enumerate(curves[metric]):
+                axes.plot(curves["batches"], factor * np.array(values), color=color, marker=marker, markersize=4,
+                          linewidth=1, alpha=0.8, label=None if seed else name)
+        axes.axhline(factor * results["real images"][metric]["mean"], color="gray", linestyle="--")
+        axes.set_xscale("log")
+        axes.set_xticks(curves["batches"], [f"{batches:,}" for batches in curves["batches"]], fontsize=8)
+        axes.minorticks_off()
+        axes.set_xlabel("batches", fontsize=10)
+        axes.set_title(label, fontsize=11)
+        axes.tick_params(labelsize=9)
+        axes.grid(alpha=0.3)
+        if metric == "fid":
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", fontsize=9,
+                  ncols=min(4, len(names)), title="dashed: real images", title_fontsize=9)
+    return figure

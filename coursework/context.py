@@ -53,6 +53,14 @@ class Context:
         """Return `compute(seed)` for every seed, a list, each cached."""
         return [self.cached(f"{name}, seed {seed}", functools.partial(compute, seed)) for seed in self.seeds]
 
+    def cached_for_variants(self, variants, compute):
+        """Return for each of `variants`, names, the list of `compute(name, seed)` for every seed, each cached."""
+        jobs = [(name, seed) for name in variants for seed in self.seeds]
+        found = {name: [] for name in variants}
+        for left, (name, seed) in zip(reversed(range(len(jobs))), jobs, strict=True):
+            found[name].append(self.cached(f"{name}, seed {seed}", functools.partial(compute, name, seed), left))
+        return found
+
     @functools.cached_property
     def classifier(self):
         """The classifier of gray digits in whose features images are compared."""

@@ -8,9 +8,10 @@ import tensorflow as tf
 from cgan_mnist import generate_images, load_generator
 from coursework.comparison import summarize
 from coursework.context import COMMITTED
-from coursework.figures import COLORS, MARKERS, SHOWN_DIGITS, draw_variants, images_to_text, text_to_images
+from coursework.figures import COLORS, MARKERS, SHOWN_DIGITS, images_to_text, text_to_images
 from coursework.trainings import RECIPES, load_trained, score_images
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from mnist_gan.data.mnist import DIGITS, PIXELS, blocks, scale_images
 from mnist_gan.drawing.pictures import tile_images
 from mnist_gan.metrics.classifiers import build_classifier, classify, cosine_adam, cross_entropy
@@ -178,10 +179,45 @@ def fid_degradations(context):
     """FID of real images after blur, noise, shifts, a missing digit and copies, beside the other metrics."""
     found = context.cached_for_seeds("all images", functools.partial(measure_degradations, context))
     results = {name: summarize([entry[name] for entry in found]) for name in found[0]}
-    figure = draw_variants(results, {name: entry["images"] for name, entry in found[0].items()},
-                           "What FID sees beside other metrics: training images against test images",
-                           {"fid": ("FID", 1), "precision": ("precision", 1), "recall": ("recall", 1)})
-    return {"variants": results}, figure
+    return {"variants": results}, draw_degradations(
+        results, {name: entry["images"] for name, entry in found[0].items()})
+
+
+def draw_degradations(results, pictures):
+    """Draw a row for each kind of images in `results`: some of the first seed and a dot in each metric for every seed.
+
+    `results` maps a kind to what `summarize` returns, `pictures` to the text of its images of SHOWN_DIGITS.
+    """
+    metrics = ("FID", "precision", "recall")
+    names = list(results)
+    figure = Figure((9, 0.3 * len(names) + 1.6), dpi=100, layout="constrained")
+    grid = figure.add_gridspec(1, 1 + len(metrics), width_ratios=[4.2, 1.2, 1.2, 1.2])
+    axes = figure.add_subplot(grid[0])
+    mosaic = tile_images(np.concatenate([text_to_images(pictures[name]) for name in names]), len(SHOWN_DIGITS))
+    axes.imshow(mosaic, cmap="gray", vmin=-1, vmax=1, aspect="auto",
+                extent=(0, len(SHOWN_DIGITS), len(names) - 0.5, -0.5))
+    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_xticks(np.arange(len(SHOWN_DIGITS)) + 0.5, SHOWN_DIGITS, fontsize=9)
+    axes.set_xlabel("drawn with the first seed, digit asked for", fontsize=9)
+    axes.tick_params(length=0)
+    for number, metric in enumerate(metrics, 1):
+        axes = figure.add_subplot(grid[number])
+        for row, kind in enumerate(names):
+            values = results[kind][metric.lower()]["seeds"]
+            axes.plot(values, [row] * len(values), "o", color=COLORS[row > 0], alpha=0.7, markersize=5)
+        axes.set(ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)), yticklabels=[])
+        axes.set_title(metric, fontsize=10)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.4)
+        if metric == "FID":
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter("")
+        else:
+            axes.set_xlim(0, 1.08 * axes.get_xlim()[1])  # no dot is cut off
+    figure.suptitle("What FID sees beside other metrics: training images against test images", fontsize=11)
+    return figure
 
 
 # ---------------------------------------------------------------------------------- other features

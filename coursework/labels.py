@@ -13,8 +13,7 @@ from mnist_gan.data.mnist import DIGITS, scale_images
 BLIND = ("--wrong-label-weight", "0")  # for a discriminator that does not see the label
 MERGINGS = {
     "default": RECIPES["default"],
-    # What is trained with concatenated labels is kept, because the scale of the noise is changed there, too.
-    **{name: Variant(networks=networks, keep="concatenated" in name) for name, networks in MERGED.items()},
+    **{name: Variant(networks=networks) for name, networks in MERGED.items()},
     "label in G only": Variant(arguments=BLIND, networks=merge_otherwise(discriminator=without_label)),
     "auxiliary classifier": Variant(arguments=BLIND, model=AuxiliaryClassifier,
                                     networks=merge_otherwise(discriminator=classify_labels))}
@@ -47,8 +46,8 @@ def measure_answers(context, gan):
 
 def label_answers(context):
     """What the discriminators of both recipes say of digits with right and wrong labels."""
-    found = {recipe: context.cached_for_seeds(recipe, lambda seed, recipe=recipe: measure_answers(
-        context, load_trained(context, recipe, seed, RECIPES[recipe]))) for recipe in RECIPES}
+    found = context.cached_for_variants(RECIPES, lambda recipe, seed: measure_answers(
+        context, load_trained(context, recipe, seed, RECIPES[recipe])))
     figure = Figure((9, 3.6), dpi=100, layout="constrained")
     for axes, (name, entries) in zip(figure.subplots(1, len(found), sharey=True), found.items(), strict=True):
         shares = entries[0]["histograms"]

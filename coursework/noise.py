@@ -37,7 +37,7 @@ def noise_distribution(context):
 SCALES, QUICK_SCALES = (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2), (0.5, 1)
 
 
-def draw_with_scales(context, recipe, scales, seed):
+def draw_with_scales(context, scales, recipe, seed):
     """Return for each of `scales` of the noise the metrics of what a trained generator draws, and SHOWN_DIGITS."""
     generator, labels = load_trained(context, recipe, seed, RECIPES[recipe]).ema_generator, context.real_images[1]
     found = []
@@ -51,8 +51,7 @@ def draw_with_scales(context, recipe, scales, seed):
 def noise_scale(context):
     """The scale of the noise when trained generators draw: precision against recall, from less noise to more."""
     scales = QUICK_SCALES if context.quick else SCALES
-    found = {recipe: context.cached_for_seeds(recipe, functools.partial(draw_with_scales, context, recipe, scales))
-             for recipe in RECIPES}
+    found = context.cached_for_variants(RECIPES, functools.partial(draw_with_scales, context, scales))
     results = {recipe: {f"× {scale}": summarize([entries[number]["scores"] for entries in seeds])
                         for number, scale in enumerate(scales)} for recipe, seeds in found.items()}
     return results, draw_scales(scales, found)

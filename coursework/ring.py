@@ -180,10 +180,10 @@ def train(game, steps):
         loop(tf.constant(tenth * steps // 10), tf.constant((tenth + 1) * steps // 10))
 
 
-def play(context, remedy, seed):
-    """Return what one game comes to, numbers fit for JSON."""
+def play(steps, remedy, seed):
+    """Return what one game of so many steps comes to, numbers fit for JSON."""
     game = Game(seed, **REMEDIES[remedy])
-    train(game, QUICK_STEPS if context.quick else STEPS)
+    train(game, steps)
     points = game.draw()
     modes, quality = count_modes(points)
     return {"modes": modes, "quality": quality, "gradient": game.gradient(), "points": points[:500].round(3).tolist()}
@@ -191,8 +191,8 @@ def play(context, remedy, seed):
 
 def ring(context):
     """Eight Gaussians on a ring: modes that are caught, near points and gradients, with each remedy."""
-    seeds = SEEDS[:1] if context.quick else SEEDS
-    found = {remedy: [context.cached(f"{remedy}, seed {seed}", functools.partial(play, context, remedy, seed))
+    seeds, steps = (SEEDS[:1], QUICK_STEPS) if context.quick else (SEEDS, STEPS)
+    found = {remedy: [context.cached(f"{remedy}, seed {seed}", functools.partial(play, steps, remedy, seed))
                       for seed in seeds] for remedy in REMEDIES}
     figure = Figure((9, 4.2), dpi=100, layout="constrained")
     for axes, (remedy, games) in zip(figure.subplots(2, 5).flat, found.items(), strict=False):
@@ -200,6 +200,6 @@ def ring(context):
         axes.plot(*np.array(games[0]["points"]).T, ".", color="tab:blue", markersize=2)
         axes.set_title(f"{remedy}\n{np.mean([game['modes'] for game in games]):.1f} modes", fontsize=9)
         axes.set(xlim=(-2.8, 2.8), ylim=(-2.8, 2.8), aspect="equal", xticks=[], yticks=[])
-    return {"seeds": seeds, "steps": STEPS, "variants": {remedy: summarize([
+    return {"seeds": seeds, "steps": steps, "variants": {remedy: summarize([
         {name: value for name, value in game.items() if name != "points"} for game in games])
         for remedy, games in found.items()}}, figure

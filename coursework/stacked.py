@@ -60,26 +60,26 @@ def measure(context, pictures):
     return {"modes": modes, "kl": divergence, "images": images_to_text(split_channels(pictures[:SHOWN]))}
 
 
-def play(context, remedy, seed):
-    """Return what `measure` returns after one game."""
+def play(context, steps, count, remedy, seed):
+    """Return what `measure` returns of `count` pictures after one game of so many steps."""
     game = StackedGame(context.x_train, seed, **REMEDIES[remedy])
-    train(game, QUICK_STEPS if context.quick else STEPS)
-    return measure(context, game.draw(QUICK_DRAWN if context.quick else DRAWN))
+    train(game, steps)
+    return measure(context, game.draw(count))
 
 
-def draw_real(context, seed):
-    """Return what `measure` returns of pictures made of real images."""
-    count = QUICK_DRAWN if context.quick else DRAWN
+def draw_real(context, count, seed):
+    """Return what `measure` returns of `count` pictures made of real images."""
     chosen = np.random.default_rng(seed).integers(0, len(context.x_train), (count, CHANNELS))
     return measure(context, scale_images(context.x_train[chosen]).numpy().reshape(count, -1))
 
 
 def stacked_mnist(context):
     """Stacked MNIST, three digits in a picture: how many of a thousand modes Dense networks find, with each remedy."""
-    found = {remedy: context.cached_for_seeds(remedy, functools.partial(play, context, remedy)) for remedy in REMEDIES}
-    found["real images"] = context.cached_for_seeds("real images", functools.partial(draw_real, context))
+    steps, count = (QUICK_STEPS, QUICK_DRAWN) if context.quick else (STEPS, DRAWN)
+    found = context.cached_for_variants(REMEDIES, functools.partial(play, context, steps, count))
+    found["real images"] = context.cached_for_seeds("real images", functools.partial(draw_real, context, count))
     results = {name: summarize(entries) for name, entries in found.items()}
-    return {"steps": STEPS, "pictures": DRAWN, "variants": results}, draw_stacked(found)
+    return {"steps": steps, "pictures": count, "variants": results}, draw_stacked(found)
 
 
 def draw_stacked(found):

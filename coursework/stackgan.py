@@ -257,16 +257,6 @@ def time_upsamplings(context):
             for name, (products, weights), took in zip(UPSAMPLINGS, sizes, seconds, strict=True)}
 
 
-def compute_variants(context, variants, compute):
-    """Return for each of `variants` the list of `compute(variant, seed)` for every seed, each cached, a dictionary."""
-    jobs = [(name, seed) for name in variants for seed in context.seeds]
-    found = {name: [] for name in variants}
-    for number, (name, seed) in enumerate(jobs, 1):
-        found[name].append(context.cached(f"{name}, seed {seed}", functools.partial(compute, name, seed),
-                                          len(jobs) - number))
-    return found
-
-
 def stackgan_upsampling(context):
     """PixelShuffle, transposed convolution and nearest neighbour in Stage II of the StackGAN, in short trainings."""
     stage1 = context.stackgan_networks.stage1
@@ -279,7 +269,7 @@ def stackgan_upsampling(context):
             inputs = random_inputs(latent_dim(stage1), len(sentences), 0)
             return draw_embedded(networks, sentences, *inputs)[1]
         return score_stage(context, draw)
-    results, figure = compare_stages(context, compute_variants(context, UPSAMPLINGS, compute), {
+    results, figure = compare_stages(context, context.cached_for_variants(UPSAMPLINGS, compute), {
         "checkerboard": ("checkerboard\nenergy (%)", 100), "seen_all_five": ("all five right (%)", 100),
         "seen_digit": ("digit right (%)", 100), "seen_thickness": ("thickness right (%)", 100),
         "unsaid_thickness": ("thickness varies,\nreal = 1", 1)})

@@ -8,7 +8,7 @@ import experiments
 import numpy as np
 import pytest
 import tensorflow as tf
-from cgan_mnist import CGAN, generate_images, parse_arguments
+from cgan_mnist import CGAN, build_networks, generate_images, parse_arguments
 from coursework import figures, labels, ring, stacked, trainings, variants
 from coursework.cache import Cache, code_checksum
 from coursework.context import Context
@@ -266,6 +266,12 @@ def test_spectral_normalization_divides_by_the_largest_singular_value():
     assert normalized[1] is bias
 
 
+def build_small(model, networks=build_networks):
+    """Return a CGAN of the class `model` on a few images, as always from the same start."""
+    arrays = bundled_arrays(256)
+    return model(parse_arguments(TRAINED), arrays["x_train"], arrays["y_train"].astype(np.int32), networks, False)
+
+
 class SpelledOut(OtherGeneratedLoss, OtherGeneratorLoss):
     """The losses of the vanilla recipe, spelled out."""
 
@@ -277,12 +283,41 @@ class SpelledOut(OtherGeneratedLoss, OtherGeneratorLoss):
 
 
 def test_the_vanilla_losses_spelled_out_train_as_the_script_does():
-    arrays, histories = bundled_arrays(256), []
-    indices = tf.range(BATCH_SIZE)
+    histories, indices = [], tf.range(BATCH_SIZE)
     for model in (CGAN, SpelledOut):
-        gan = model(parse_arguments(TRAINED), arrays["x_train"], arrays["y_train"].astype(np.int32), jit_compile=False)
+        gan = build_small(model)
         histories.append([gan.train_step(indices, tf.constant(step)).numpy() for step in range(3)])
     np.testing.assert_allclose(*histories, rtol=1e-3)
+
+
+def test_decayed_weights_shrink_by_the_learning_rate():
+    after = []
+    for model in (CGAN, variants.DecayedWeights):
+        gan = build_small(model)
+        before = [weight.numpy() for weight in gan.discriminator.trainable_variables]
+        gan.train_on_real(tf.range(BATCH_SIZE))
+        after.append([weight.numpy() for weight in gan.discriminator.trainable_variables])
+    for start, usual, decayed in zip(before, *after, strict=True):
+        np.testing.assert_allclose(usual - decayed, gan.settings.discriminator_learning_rate * start, atol=1e-6)
+
+
+def test_an_auxiliary_classifier_says_the_digit_without_being_told_and_teaches_it_to_the_generator():
+    gan = build_small(variants.AuxiliaryClassifier, labels.MERGINGS["auxiliary classifier"].networks)
+    images, digits = gan.real_batch(tf.range(256))
+    for _ in range(20):
+        gan.train_on_real(tf.range(256))
+    logits = gan.discriminator([images, digits], training=False).numpy()
+    np.testing.assert_array_equal(logits, gan.discriminator([images, 0 * digits], training=False))
+    assert (logits[:, 1:].argmax(1) == digits.numpy()).mean() > 0.5
+
+    def digit_loss():
+        noise, wanted = gan.sample(tf.constant(0), 2)
+        drawn = gan.generator([noise, wanted], training=True)
+        return float(gan.both_losses(1.0, wanted, gan.discriminator([drawn, wanted], training=False))[1])
+    before = digit_loss()
+    for step in range(80):
+        gan.train_generator(tf.constant(step))
+    assert digit_loss() < 0.85 * before
 
 
 def test_a_generator_without_noise_draws_one_image_for_every_label():
