@@ -18,7 +18,7 @@ LENGTHS = {
     "default": RECIPES["default"],
     # Ones, because zeros would be multiplied into the label and erase it.
     "no noise": Variant(networks=other_noise(ops.ones_like)),
-    **{f"length {length}": Variant(arguments=("--latent-dim", str(length))) for length in (8, 200)}}
+    **{f"length {length}": Variant(arguments=("--latent-dim", str(length))) for length in (2, 8, 200)}}
 DISTRIBUTED = {
     "default": RECIPES["default"],
     **{name: Variant(networks=other_noise(transform)) for name, transform in DISTRIBUTIONS.items()}}
