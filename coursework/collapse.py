@@ -201,7 +201,7 @@ def draw_gradients(counts, found, ideal):
             weights.plot(counts, columns[name], "o-", color=color, markersize=4, label=label(text))
             image.plot(columns["said_of_generated"], columns[f"{name}_image"], "o-", color=color, markersize=4)
             image.plot(optimum["said_of_generated"], optimum[f"{name}_image"], "*", color=color, markersize=11,
-                       label=label(f"{text}, real images"))
+                       fillstyle="full" if name == "log_d" else "none", label=label(f"{text}, real images"))
     sure.set_title("D on generated images", fontsize=11)
     weights.set_title("gradient for G's weights, norm", fontsize=11)
     image.set_title("gradient for one image, norm", fontsize=11)

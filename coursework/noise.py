@@ -69,17 +69,19 @@ def draw_scales(scales, found):
     axes.set_title("The default's digits from less and from more noise", fontsize=12)
     *curves, accuracy = below.subplots(1, 3)
     for axes, (recipe, seeds), color in zip(curves, found.items(), ("#332288", "#CC6677"), strict=True):
-        for entries in seeds:
+        for number, entries in enumerate(seeds):
             scores = [entry["scores"] for entry in entries]
             axes.plot(*zip(*((score["recall"], score["precision"]) for scale, score in zip(scales, scores, strict=True)
                              if scale), strict=True), "o-", color=color, markersize=4)  # without noise, one image each
-            accuracy.plot(scales, [100 * score["label_accuracy"] for score in scores], "o-", color=color, markersize=4)
+            accuracy.plot(scales, [100 * score["label_accuracy"] for score in scores], "o-", color=color, markersize=4,
+                          label=None if number else recipe)
         for scale, score in zip(scales, scores, strict=True):
-            if scale in (0.25, 0.5, 1, 2):
+            if scale in (0.5, 1, 2):
                 axes.annotate(f"× {scale}", (score["recall"], score["precision"]), (4, 4), textcoords="offset points",
                               fontsize=9)
         axes.set(xlabel="recall", ylabel="precision", title=recipe)
     accuracy.set(xlabel="scale of the noise", title="label accuracy (%)")
+    accuracy.legend(loc="lower right")
     for axes in below.axes:
         axes.grid(alpha=0.3)
     return figure
